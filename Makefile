@@ -1,0 +1,46 @@
+# Everything the project does, by the names its pages and its CI use.
+
+PYTHON ?= python3
+OUT ?= out
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check -q
+STAMP := $(VENV)/.installed
+OLD := import sys; sys.exit(sys.version_info < (3, 11) and "Portrayer needs Python 3.11 or newer and \
+	this is %d.%d: name another, as in make PYTHON=python3.12" % sys.version_info[:2])
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo run test check bench clean
+
+help: ## say what can be made
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+install: $(STAMP) ## set up .venv with Portrayer and its tools; again costs nothing
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(RUN) -c '' 2>/dev/null || { $(PYTHON) -c '$(OLD)' && $(PYTHON) -m venv --clear $(VENV); }
+	@echo "Installing into $(VENV); the first time takes some minutes, torch is large."
+	@$(PIP) install -c constraints.txt -e ".[demo,dev]"
+	@touch $@
+
+demo: install ## cut out a folder of portraits into OUT (out)
+	@$(RUN) -m portrayer demo --out $(OUT)
+
+run: install ## show the command line
+	@$(RUN) -m portrayer --help
+
+test: install ## run the tests
+	@$(RUN) -m pytest
+
+check: install ## lint, format, types and the floors
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy --strict portrayer
+	@$(VENV)/bin/lint-imports
+
+bench: install ## measure, side by side with its peers where they are installed
+	@$(RUN) bench/run.py
+
+clean: ## remove what was made, except .venv
+	@rm -rf out build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find portrayer tests train bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

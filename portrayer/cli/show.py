@@ -1,0 +1,187 @@
+"""What people see: a progress bar, a summary, tables."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import portrayer
+from portrayer.engine.memory import show
+from portrayer.errors import PortrayerError
+from portrayer.jobs.record import Counts, State
+from portrayer.models.spec import ModelSpec
+from portrayer.settings import Settings
+
+if TYPE_CHECKING:
+    from portrayer.jobs.runner import Event
+    from portrayer.pipeline import Pipeline
+
+
+class Bar:
+    """A progress bar on stderr: images/s, time left, failures, memory held."""
+
+    def __init__(self, pipeline: Pipeline, *, hidden: bool = False) -> None:
+        self._pipeline = pipeline
+        console = Console(stderr=True)
+        self._progress = Progress(
+            BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+            TextColumn("{task.fields[notes]}"), console=console, disable=hidden or not console.is_terminal,
+        )
+        self._row = self._progress.add_task("", total=None, rate="", notes="")
+        self._begun, self._done = time.perf_counter(), 0
+
+    def start(self, counts: Counts) -> None:
+        self._progress.update(self._row, total=counts.total, completed=counts.settled)
+
+    def update(self, event: Event) -> None:
+        self._done += event.item.state is not State.QUEUED
+        rate = self._done / (time.perf_counter() - self._begun)
+        stats = self._pipeline.engine.stats()
+        failed = f"{event.counts.failed} failed, " if event.counts.failed else ""
+        notes = f"{failed}{show(stats.reserved)} of {show(stats.total)} for the device"
+        self._progress.update(
+            self._row, total=event.counts.total, completed=event.counts.settled, rate=f"{rate:.1f}/s", notes=notes
+        )
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+class Tally:
+    """What one run did: how many, how fast, with what."""
+
+    def __init__(self, before: Counts, begun: float) -> None:
+        self._before, self._begun = before, begun
+        self._stages: Counter[str] = Counter()
+        self._ran: Counter[tuple[str, str]] = Counter()
+        self._batch = self._done = 0
+
+    def add(self, event: Event) -> None:
+        result = event.item.result
+        if event.item.state is not State.DONE or not result:
+            return
+        self._done += 1
+        self._stages.update({k: float(v) for k, v in result.get("seconds", {}).items()})  # type: ignore[union-attr]
+        self._ran[str(result.get("device")), str(result.get("precision"))] += 1
+        self._batch = max(self._batch, int(result.get("batch") or 0))  # type: ignore[call-overload]
+
+    def report(
+        self, counts: Counts, failures: list[dict[str, str]], pipeline: Pipeline, output: Path
+    ) -> dict[str, Any]:
+        """The summary as one JSON object."""
+        seconds = time.perf_counter() - self._begun
+        devices = sorted({device for device, _ in self._ran})
+        precisions = sorted({precision for _, precision in self._ran})
+        stats = pipeline.engine.stats()
+        return {
+            "output": str(output),
+            "total": counts.total,
+            "done": counts.done,
+            "done_before": self._before.done,
+            "failed": failures,
+            "queued": counts.queued,
+            "seconds": round(seconds, 3),
+            "images_per_second": round(self._done / seconds, 3) if self._done else 0.0,
+            "device": ", ".join(devices),
+            "precision": ", ".join(precisions),
+            "largest_batch": self._batch,
+            "out_of_memory_splits": stats.splits,
+            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+            "device_memory_bytes": {"peak": stats.peak, "budget": stats.total},
+            "stage_seconds": {name: round(value, 3) for name, value in self._stages.items()},
+        }
+
+
+def told(report: Mapping[str, Any]) -> None:
+    """The summary for people: what was done on stdout, what failed on stderr."""
+    before = f" ({report['done_before']} before)" if report["done_before"] else ""
+    ran = f", {report['images_per_second']:.1f} images/s on {report['device']} ({report['precision']})" if report["device"] else ""
+    print(f"{report['done']} of {report['total']} done{before}{ran}, in {report['output']}")
+    for failure in report["failed"]:
+        print(f"failed: {failure['file']}: {failure['reason']}", file=sys.stderr)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of equal keys in columns as wide as they need."""
+    if not rows:
+        return
+    heads = list(rows[0])
+    cells = [[str(row[h]) for h in heads] for row in rows]
+    widths = [max(len(h), *(len(c[i]) for c in cells)) for i, h in enumerate(heads)]
+    for line in [heads, *cells]:
+        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def pairs(report: Mapping[str, Any]) -> None:
+    """Names and values, one a line."""
+    width = max(map(len, report))
+    for name, value in report.items():
+        if value != "":
+            print(f"{name.replace('_', ' ').ljust(width)}  {value}")
+
+
+def model_row(spec: ModelSpec) -> dict[str, Any]:
+    """One model as a row: where it is and whether it is the published one."""
+    from portrayer.models import weights
+
+    try:
+        where, verified = str(weights.verify(spec.weights)), "yes"
+    except PortrayerError as error:
+        where, verified = "-", f"no: {error}"
+    return {
+        "name": spec.name, "task": spec.task, "size": show(spec.weights.bytes), "licence": spec.weights.licence,
+        "where": where, "verified": verified,
+    }
+
+
+def diagnosis(settings: Settings) -> dict[str, Any]:
+    """What was found, what is used and why, what would be faster."""
+    import psutil
+    import torch
+
+    from portrayer.engine.device import cores, discover, open_devices
+    from portrayer.models.catalog import CATALOG
+
+    found = discover()
+    report: dict[str, Any] = {
+        "portrayer": portrayer.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.machine()}, {cores()} cores",
+        "memory": f"{show(psutil.virtual_memory().available)} available, {settings.memory} of it may be used",
+        "found": found.why,
+    }
+    ready = True
+    try:
+        devices = open_devices(settings.device, settings.precision)
+        names = Counter(device.name for device in devices)
+        report["device"] = ", ".join(f"{n} x {name}" for name, n in names.items())
+        report["precision"] = devices[0].precision
+        report["why"] = f"asked for {settings.device!r}" if settings.device != "auto" else f"the best of what was found is {found.kind}"
+        faster = [found.faster] if devices[0].name == "cpu" and found.faster else []
+        if devices[0].name == "cpu" and devices[0].precision == "float32":
+            faster.append("a processor with bfloat16 (about twice as fast)")
+        report["faster"] = "; ".join(faster)
+    except PortrayerError as error:
+        report["device"], ready = f"none: {error}", False
+    rows = [model_row(spec) for spec in CATALOG.values()]
+    bad = [row for row in rows if row["verified"] != "yes"]
+    report["models"] = f"{len(rows) - len(bad)} of {len(rows)} verified" + "".join(f"; {r['name']}: {r['verified']}" for r in bad)
+    report["ready"] = ready and not bad
+    return report

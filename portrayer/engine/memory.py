@@ -1,0 +1,128 @@
+"""Ledgers of bytes: what there is, what is promised, what a batch costs."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from portrayer.errors import InvalidOption, OutOfMemory
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+def parse(text: str, available: int) -> int:
+    """Bytes meant by ``4GiB``, ``512MiB``, ``60%`` (of ``available``) or a plain number.
+
+    Raises :class:`InvalidOption` for anything else, for nothing, and for more than ``available``.
+    """
+    match = re.fullmatch(r"\s*([\d.]+)\s*(?:(%)|([kmgt]?i?)b?)\s*", text.lower())
+    try:
+        number = float(match[1]) if match else -1.0
+    except ValueError:
+        number = -1.0
+    if not match or number <= 0 or (match[3] or "") not in UNITS:
+        raise InvalidOption(f"{text!r} is not an amount of memory: write 4GiB, 512MiB or 60%")
+    amount = int(available * number / 100) if match[2] else int(number * UNITS[match[3]])
+    if amount > available:
+        raise InvalidOption(f"{text.strip()} is more than there is: {show(available)} are available")
+    return amount
+
+
+def show(amount: int) -> str:
+    """Bytes for people: ``1.5 GiB``."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if amount >= size:
+            return f"{amount / size:.1f} {unit}"
+    return f"{amount} B"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a forward of n samples needs at its peak, in bytes: ``fixed + n * per_sample``. Measured, never guessed."""
+
+    fixed: int
+    per_sample: int
+
+    def of(self, samples: int) -> int:
+        return self.fixed + samples * self.per_sample
+
+    def fitting(self, room: int) -> int:
+        """The most samples whose peak stays within ``room`` bytes."""
+        return max(0, (room - self.fixed) // max(1, self.per_sample))
+
+    @classmethod
+    def through(cls, few: tuple[int, int], many: tuple[int, int]) -> Cost:
+        """The line through two measured (samples, peak bytes); never below either of them."""
+        (n, low), (m, high) = few, many
+        slope = max(0, -(-(high - low) // (m - n)))
+        # A flat pair would promise samples for nothing; the smaller batch's own peak is the honest bound then.
+        per_sample = max(slope, low // (8 * n), 1)
+        return cls(max(0, low - n * per_sample, high - m * per_sample), per_sample)
+
+
+class Budget:
+    """A ledger of bytes with one lock: reserved never passes total, and never falls below zero.
+
+    Waiting is first come, first served, so that a large picture is not overtaken for ever by small ones.
+    """
+
+    def __init__(self, total: int, name: str = "memory") -> None:
+        self.total, self.name = int(total), name
+        self._reserved = self._peak = 0
+        self._line: deque[object] = deque()
+        self._changed = threading.Condition()
+
+    @property
+    def reserved(self) -> int:
+        return self._reserved
+
+    @property
+    def peak(self) -> int:
+        """The most that was ever reserved at once."""
+        return self._peak
+
+    @property
+    def free(self) -> int:
+        return self.total - self._reserved
+
+    def take(self, amount: int) -> bool:
+        """Reserve now, or leave everything as it is and say False."""
+        with self._changed:
+            if amount < 0 or self._line or amount > self.free:
+                return False
+            self._add(amount)
+            return True
+
+    def release(self, amount: int) -> None:
+        with self._changed:
+            if not 0 <= amount <= self._reserved:
+                raise ValueError(f"release of {amount} with {self._reserved} reserved")
+            self._reserved -= amount
+            self._changed.notify_all()
+
+    @contextmanager
+    def reserve(self, amount: int) -> Iterator[None]:
+        """Hold ``amount`` bytes, waiting in line for them. More than the total raises :class:`OutOfMemory`."""
+        if amount > self.total:
+            raise OutOfMemory(f"needs {show(amount)}, the {self.name} budget is {show(self.total)}")
+        place = object()
+        with self._changed:
+            self._line.append(place)
+            try:
+                self._changed.wait_for(lambda: self._line[0] is place and amount <= self.free)
+                self._add(amount)
+            finally:
+                self._line.remove(place)
+                self._changed.notify_all()
+        try:
+            yield
+        finally:
+            self.release(amount)
+
+    def _add(self, amount: int) -> None:
+        self._reserved += amount
+        self._peak = max(self._peak, self._reserved)

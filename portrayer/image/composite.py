@@ -1,0 +1,109 @@
+"""Putting a cut-out together: clean foreground colours, and something behind them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from portrayer.image.geometry import resize
+from portrayer.image.matte import lift
+from portrayer.types import Image, Matte
+
+COARSE = 512  # long side at which the colours around an edge are averaged
+
+
+def foreground(image: Image, matte: Matte) -> Image:
+    """The photo (H, W, 3) with the background's colour taken out of its soft pixels.
+
+    Blur fusion (Forte, 2021), twice: the averages of foreground and background around a pixel are smooth, so they are
+    taken at a coarse size; the pixel's own colour corrects them at full size, in the soft band only.
+    """
+    height, width = matte.shape
+    scale = min(1.0, COARSE / max(height, width))
+    h, w = max(1, round(height * scale)), max(1, round(width * scale))
+    alpha = resize(matte, h, w)
+    band = ((alpha > 0.002) & (alpha < 0.998)).astype(np.uint8)
+    result = image.copy()
+    if not band.any():
+        return result
+    colour = resize(image, h, w).astype(np.float32)
+    front = colour
+    a, rest = alpha[..., None], 1 - alpha[..., None]
+    back = colour
+    for size in (61, 7):
+        weight = cv2.blur(alpha, (size, size), borderType=cv2.BORDER_REPLICATE)[..., None]
+        mean_front = _blur(front * a, size) / (weight + 1e-4)
+        mean_back = _blur(back * rest, size) / (1 - weight + 1e-4)
+        front = np.clip(mean_front + a * (colour - a * mean_front - rest * mean_back), 0, 255)
+        back = mean_back
+    means = np.dstack([mean_front, mean_back]).astype(np.float32)
+    band = cv2.dilate(band, np.ones((3, 3), np.uint8))
+    for box, around in lift(means, band, height, width):
+        a = matte[box][..., None]
+        pixels = image[box].astype(np.float32)
+        near = around[..., :3]
+        estimate = near + a * (pixels - a * near - (1 - a) * around[..., 3:])
+        solid = a > 0.998
+        result[box] = np.where(solid, image[box], np.clip(estimate, 0, 255).astype(np.uint8))
+    return result
+
+
+def cutout(colours: Image, matte: Matte) -> Image:
+    """RGBA (H, W, 4) uint8, straight alpha, RGB zero where alpha is zero."""
+    alpha = quantise(matte)
+    result = cv2.merge([*cv2.split(colours), alpha])
+    result[alpha == 0] = 0
+    return result
+
+
+def quantise(matte: Matte) -> Image:
+    """A matte as uint8 0..255, (H, W)."""
+    return cv2.convertScaleAbs(matte, alpha=255)
+
+
+def over(colours: Image, matte: Matte, back: Image) -> Image:
+    """RGB (H, W, 3): the foreground over ``back`` (H, W, 3)."""
+    return cv2.blendLinear(colours, back, matte, 1 - matte)
+
+
+def over_colour(colours: Image, matte: Matte, colour: tuple[int, int, int, int]) -> Image:
+    """Over one colour (r, g, b, a): RGB where it is opaque, RGBA where it lets something through."""
+    *rgb, opacity = colour
+    plain = np.empty_like(colours)
+    plain[:] = rgb
+    if opacity == 255:
+        return over(colours, matte, plain)
+    behind = (1 - matte) * np.float32(opacity / 255)
+    total = matte + behind
+    weight = matte / np.maximum(total, 1e-6)
+    return cutout(cv2.blendLinear(colours, plain, weight, 1 - weight), total)
+
+
+def blurred(image: Image, matte: Matte, strength: float = 0.02) -> Image:
+    """The photo's own background out of focus, the person not smeared into it. ``strength``: share of the long side."""
+    height, width = matte.shape
+    scale = min(1.0, COARSE / max(height, width))
+    h, w = max(1, round(height * scale)), max(1, round(width * scale))
+    rest = 1 - resize(matte, h, w)[..., None]
+    colour = resize(image, h, w).astype(np.float32)
+    sigma = max(1.0, strength * max(h, w))
+    weight = cv2.GaussianBlur(rest, (0, 0), sigma)[..., None]
+    # Deep inside the person no background is near: a wide blur fills what the narrow one cannot.
+    wide = cv2.GaussianBlur(colour * rest, (0, 0), 6 * sigma) / (
+        cv2.GaussianBlur(rest, (0, 0), 6 * sigma)[..., None] + 1e-3
+    )
+    near = cv2.GaussianBlur(colour * rest, (0, 0), sigma)
+    mixed = (near + 0.02 * wide) / (weight + 0.02)
+    return resize(np.clip(mixed, 0, 255).astype(np.uint8), height, width)
+
+
+def cover(back: Image, height: int, width: int) -> Image:
+    """A background picture scaled and centre-cropped to fill (height, width)."""
+    scale = max(height / back.shape[0], width / back.shape[1])
+    h, w = max(height, round(back.shape[0] * scale)), max(width, round(back.shape[1] * scale))
+    top, left = (h - height) // 2, (w - width) // 2
+    return np.ascontiguousarray(resize(back, h, w)[top : top + height, left : left + width])
+
+
+def _blur(array: np.ndarray, size: int) -> np.ndarray:
+    return cv2.blur(array, (size, size), borderType=cv2.BORDER_REPLICATE)

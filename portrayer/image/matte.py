@@ -1,0 +1,184 @@
+"""Mattes after the network: to full resolution along the photo's own edges, cleaned, shaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from portrayer.image.geometry import resize
+from portrayer.types import Image, Matte
+
+SOFT = 0.02  # mattes this close to 0 or 1 count as decided
+STRIP = 128  # rows worked on at once: the work stays in cache and needs no frame-sized temporaries
+
+Floats = NDArray[np.float32]
+Box = tuple[slice, slice]
+
+
+def refine(image: Image, small: Image, matte: Matte, *, radius: int = 2, eps: float = 2e-4) -> Matte:
+    """A small matte (h, w) at the resolution of ``image`` (H, W, 3), its edges drawn by the photo's.
+
+    ``small`` is the same photo at (h, w). Fast guided filter with a colour guide (He and Sun, 2015): the local linear
+    model matte = a . colour + b is fitted at the small size and evaluated at the full one, in the soft band only.
+    """
+    height, width = image.shape[:2]
+    full: Matte = resize(matte, height, width)
+    band = soft(matte)
+    if not band.any():
+        return full
+    band = cv2.dilate(band, np.ones((2 * radius + 1,) * 2, np.uint8))
+    coefficients = guide(small, matte, radius, eps)
+    for box, lifted in lift(coefficients, band, height, width):
+        colours = image[box].astype(np.float32)
+        np.multiply(colours, lifted[..., :3], out=colours)
+        value = colours.sum(2)
+        value += lifted[..., 3]
+        full[box] = np.clip(value, 0, 1, out=value)
+    return full
+
+
+def soft(matte: Matte) -> NDArray[np.uint8]:
+    """1 where a matte is neither clearly background nor clearly foreground."""
+    return ((matte > SOFT) & (matte < 1 - SOFT)).astype(np.uint8)
+
+
+def guide(image: Image, matte: Matte, radius: int, eps: float) -> Floats:
+    """(h, w, 4) float32: the smoothed coefficients (a_r, a_g, a_b, b) of matte = a . colour + b, colours in 0..255."""
+    size = (2 * radius + 1, 2 * radius + 1)
+    colour = image.astype(np.float32) / 255
+    mean = cv2.blur(colour, size, borderType=cv2.BORDER_REFLECT)
+    r, g, b = cv2.split(colour)
+    products = cv2.merge([r * r, r * g, r * b, g * g])
+    rr, rg, rb, gg = cv2.split(cv2.blur(products, size, borderType=cv2.BORDER_REFLECT))
+    gb, bb, pm = cv2.split(cv2.blur(cv2.merge([g * b, b * b, matte]), size, borderType=cv2.BORDER_REFLECT))
+    rp, gp, bp = cv2.split(cv2.blur(colour * matte[..., None], size, borderType=cv2.BORDER_REFLECT))
+    mr, mg, mb = cv2.split(mean)
+    # Covariance of the colours (regularised) and with the matte; the inverse of a symmetric 3x3 by its cofactors.
+    rr, gg, bb = rr - mr * mr + eps, gg - mg * mg + eps, bb - mb * mb + eps
+    rg, rb, gb = rg - mr * mg, rb - mr * mb, gb - mg * mb
+    rp, gp, bp = rp - mr * pm, gp - mg * pm, bp - mb * pm
+    c00, c01, c02 = gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb
+    c11, c12, c22 = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
+    scale = 1 / (rr * c00 + rg * c01 + rb * c02)
+    ar = (c00 * rp + c01 * gp + c02 * bp) * scale
+    ag = (c01 * rp + c11 * gp + c12 * bp) * scale
+    ab = (c02 * rp + c12 * gp + c22 * bp) * scale
+    offset = pm - ar * mr - ag * mg - ab * mb
+    fitted = cv2.blur(cv2.merge([ar, ag, ab, offset]), size, borderType=cv2.BORDER_REFLECT)
+    fitted *= np.float32([1 / 255, 1 / 255, 1 / 255, 1])
+    result: Floats = fitted
+    return result
+
+
+def lift(
+    maps: Floats, band: NDArray[np.uint8], height: int, width: int
+) -> Iterator[tuple[Box, Floats]]:
+    """Bilinear (H, W, C) of small maps (h, w, C), strip by strip, only around where ``band`` (h, w) is set.
+
+    Yields the full-size box and the maps inside it; the boxes do not overlap.
+    """
+    h, w = band.shape
+    sy, sx = height / h, width / w
+    columns_of_rows = band.any(1)
+    for top in range(0, height, STRIP):
+        bottom = min(top + STRIP, height)
+        rows = slice(max(0, int(top / sy) - 1), min(h, int(np.ceil(bottom / sy)) + 1))
+        if not columns_of_rows[rows].any():
+            continue
+        columns = np.flatnonzero(band[rows].any(0))
+        left = max(0, int((columns[0] - 1) * sx))
+        right = min(width, int(np.ceil((columns[-1] + 2) * sx)))
+        # Output pixel (x, y) looks at ((x + left + .5) / sx - .5, ...): what a whole-frame bilinear resize would see.
+        look = np.array(
+            [[1 / sx, 0, (left + 0.5) / sx - 0.5], [0, 1 / sy, (top + 0.5) / sy - 0.5]]
+        )
+        lifted = cv2.warpAffine(
+            maps,
+            look,
+            (right - left, bottom - top),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        yield (slice(top, bottom), slice(left, right)), lifted
+
+
+def drop_islands(matte: Matte, share: float = 0.02) -> Matte:
+    """Without the parts that are smaller than ``share`` of the largest one: they are never somebody."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((matte > 0.2).astype(np.uint8), connectivity=8)
+    if count <= 2:
+        return matte
+    areas = stats[:, cv2.CC_STAT_AREA]
+    small = areas < share * areas[1:].max()
+    small[0] = False
+    if not small.any():
+        return matte
+    gone = cv2.dilate(small[labels].astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    kept = cv2.dilate((~small[labels] & (labels > 0)).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return np.where(gone & ~kept, np.float32(0), matte)
+
+
+def contract(matte: Matte, threshold: float) -> Matte:
+    """Pull soft values apart: below ``threshold`` to 0, above 1 - threshold to 1; at .5 nothing soft is left."""
+    if threshold <= 0:
+        return matte
+    if threshold >= 0.5:
+        return (matte >= 0.5).astype(np.float32)
+    return np.clip((matte - threshold) * np.float32(1 / (1 - 2 * threshold)), 0, 1)
+
+
+def erode(matte: Matte, pixels: float) -> Matte:
+    """The edge moved inwards by ``pixels``; fractions blend the two whole steps around them."""
+    whole = int(pixels)
+    result = matte
+    if whole:
+        result = cv2.erode(result, _disc(whole), borderType=cv2.BORDER_REPLICATE)
+    if pixels > whole:
+        further = cv2.erode(result, _disc(1), borderType=cv2.BORDER_REPLICATE)
+        result = cv2.addWeighted(result, 1 - (pixels - whole), further, pixels - whole, 0)
+    return result
+
+
+def feather(matte: Matte, pixels: float) -> Matte:
+    """The edge softened over about ``pixels`` on each side."""
+    if pixels <= 0:
+        return matte
+    return cv2.GaussianBlur(matte, (0, 0), pixels / 2, borderType=cv2.BORDER_REPLICATE)
+
+
+def bounds(matte: Matte, margin: float = 0.0) -> Box | None:
+    """The box around what is visible, ``margin`` (a share of its longer side) added; None for an empty matte."""
+    seen = matte > 0.1
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    if rows.size == 0:
+        return None
+    extra = round(margin * max(rows[-1] - rows[0], columns[-1] - columns[0]) + margin)
+    top, left = max(0, int(rows[0]) - extra), max(0, int(columns[0]) - extra)
+    return slice(top, int(rows[-1]) + 1 + extra), slice(left, int(columns[-1]) + 1 + extra)
+
+
+def closed_form(image: Image, matte: Matte, *, limit: int = 1_000_000) -> Matte:
+    """Closed-form matting (Levin et al., 2008) of the soft band; slow, for fine hair.
+
+    Solved on at most ``limit`` pixels, then carried to the full size like :func:`refine` does.
+    """
+    from pymatting import estimate_alpha_cf
+
+    height, width = matte.shape
+    scale = min(1.0, float(np.sqrt(limit / (height * width))))
+    h, w = max(1, round(height * scale)), max(1, round(width * scale))
+    small, rough = resize(image, h, w), resize(matte, h, w)
+    reach = np.ones((2 * max(2, round(max(h, w) / 120)) + 1,) * 2, np.uint8)
+    unknown = cv2.dilate(soft(rough), reach) > 0
+    trimap = np.where(unknown, 0.5, np.round(rough)).astype(np.float64)
+    if not ((trimap == 0).any() and (trimap == 1).any() and unknown.any()):
+        return matte
+    solved = estimate_alpha_cf(small.astype(np.float64) / 255, trimap).astype(np.float32)
+    return solved if (h, w) == (height, width) else refine(image, small, solved, radius=1, eps=1e-5)
+
+
+def _disc(radius: int) -> NDArray[Any]:
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))

@@ -1,0 +1,38 @@
+"""Pictures of pictures: a before/after sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from portrayer.image.composite import over
+from portrayer.image.geometry import resize
+from portrayer.types import Image
+
+HEIGHT, GAP = 400, 12
+
+
+def checkerboard(height: int, width: int, square: int = 16) -> Image:
+    """Light grey squares (height, width, 3): what stands for "nothing" behind a cut-out."""
+    rows, columns = np.ogrid[:height, :width]
+    cells = (rows // square + columns // square) % 2
+    return np.repeat(np.where(cells, 255, 204).astype(np.uint8)[..., None], 3, 2)
+
+
+def before_after(pairs: Sequence[tuple[Image, Image]]) -> Image:
+    """One row a pair: the photo (H, W, 3), then its RGBA cut-out over a checkerboard, white and black."""
+    rows = []
+    for photo, cut in pairs:
+        width = round(cut.shape[1] * HEIGHT / cut.shape[0])
+        small = resize(cut, HEIGHT, width)
+        alpha = small[..., 3].astype(np.float32) / 255
+        # Averaging straight colours would mix in those under alpha 0; the photo's own are everywhere.
+        colours = np.ascontiguousarray(small[..., :3])
+        plain = [np.full_like(colours, value) for value in (255, 0)]
+        behind = [checkerboard(HEIGHT, width), *plain]
+        tiles = [resize(photo, HEIGHT, width), *(over(colours, alpha, b) for b in behind)]
+        rows.append(np.hstack([np.pad(t, ((0, GAP), (0, GAP), (0, 0)), constant_values=128) for t in tiles]))
+    widest = max(row.shape[1] for row in rows)
+    padded = [np.pad(r, ((0, 0), (0, widest - r.shape[1]), (0, 0)), constant_values=128) for r in rows]
+    return np.vstack(padded)

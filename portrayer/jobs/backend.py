@@ -1,0 +1,60 @@
+"""Where an item's work is done: the seam at which one machine becomes many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from portrayer.jobs.record import JSON, Item, Job
+
+
+class Backend(Protocol):
+    """Something that can turn an item's source into its target."""
+
+    @property
+    def width(self) -> int:
+        """How many items it wants in flight, 1 or more."""
+
+    def run(self, job: Job, item: Item) -> Mapping[str, JSON]:
+        """Read the source, do the job's task, write the target; return what is worth keeping.
+
+        Called from ``width`` threads at once. The target appears whole or not at all (a temporary
+        name, then a rename): the ledger takes a new target for a finished item. Raises
+        PortrayerError for what is expected to go wrong; anything else is taken for a bug.
+        """
+
+    def close(self) -> None:
+        """Let go of what the backend itself has opened."""
+
+
+class Files(Protocol):
+    """What :class:`LocalBackend` needs of a pipeline."""
+
+    @property
+    def workers(self) -> int:
+        """How many files it works on at once, 1 or more."""
+
+    def process_file(
+        self, task: str, options: Mapping[str, JSON], source: Path, target: Path
+    ) -> Mapping[str, JSON]:
+        """Do ``task`` to the picture at ``source`` and write it to ``target``, as a whole."""
+
+
+class LocalBackend:
+    """This process's own pipeline, shared by the runner's threads."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    @property
+    def width(self) -> int:
+        """As many items as the pipeline has workers."""
+        return self._files.workers
+
+    def run(self, job: Job, item: Item) -> Mapping[str, JSON]:
+        """See :meth:`Backend.run`."""
+        return self._files.process_file(job.task, job.options, Path(item.source), Path(item.target))
+
+    def close(self) -> None:
+        """Nothing to do: the pipeline belongs to whoever made it."""

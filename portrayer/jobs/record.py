@@ -1,0 +1,87 @@
+"""What the ledger holds: a job is a user's wish, an item is one picture of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
+"""A value that survives a round trip through JSON text."""
+
+ATTEMPTS = 3
+"""How often an item is started before it is given up."""
+
+
+class State(StrEnum):
+    """Where an item stands; it is always in exactly one of these."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an item failed: a stable, machine-readable ``code`` and one line for a person."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One task with its options over many items.
+
+    ``priority``: higher goes first; ``created``: seconds since the epoch.
+    """
+
+    id: str
+    task: str
+    options: Mapping[str, JSON]
+    priority: int
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One picture of a job: read ``source``, write ``target``.
+
+    ``signature`` tells one content of the source file from another (its size and time, say).
+    ``attempt``: how often it was started since it was put or retried, 0..ATTEMPTS.
+    ``error``: the last failure, also while the item is queued to be tried again.
+    ``started``, ``finished``: of the last attempt, seconds since the epoch; ``started`` grows with
+    every claim of the item and never repeats.
+    """
+
+    id: int
+    job: str
+    source: str
+    target: str
+    signature: str
+    state: State
+    attempt: int
+    error: Failure | None
+    result: Mapping[str, JSON] | None
+    started: float | None
+    finished: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many items of a job are in each state."""
+
+    total: int = 0
+    queued: int = 0
+    running: int = 0
+    done: int = 0
+    failed: int = 0
+    canceled: int = 0
+
+    @property
+    def settled(self) -> int:
+        """Items that nothing more will happen to: done, failed or canceled."""
+        return self.done + self.failed + self.canceled

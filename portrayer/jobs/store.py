@@ -1,0 +1,344 @@
+"""The ledger of jobs and items: one SQLite file, the truth about what is done.
+
+Every change is one transaction that is on the disk when the call returns. Connections are borrowed
+from a pool, one per call, so SQLite's own locks order threads and processes alike.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from hashlib import sha256
+from pathlib import Path
+from time import time
+from typing import Any, Self
+from uuid import uuid4
+
+from portrayer.errors import InputError, OutputError, UnknownJob
+from portrayer.jobs import owner, schema
+from portrayer.jobs.record import ATTEMPTS, JSON, Counts, Failure, Item, Job, State
+
+__all__ = ["ATTEMPTS", "JSON", "Counts", "Failure", "Item", "Job", "State", "Store"]
+
+PAGE = 500  # rows read at a time, so that no walk over a long job keeps a snapshot open
+PATIENCE = 30.0  # seconds to wait for another process's transaction
+
+ADVICE = {
+    sqlite3.SQLITE_FULL: "free some space and run again",
+    sqlite3.SQLITE_BUSY: "close the program that keeps it and run again",
+    sqlite3.SQLITE_READONLY: "make it writable or choose another folder",
+    sqlite3.SQLITE_CANTOPEN: "check the folder's permissions or choose another",
+    sqlite3.SQLITE_CORRUPT: "move it away and run again; the pictures will be made anew",
+    sqlite3.SQLITE_NOTADB: "move it away and run again; the pictures will be made anew",
+}
+
+
+class Store:
+    """Jobs and items in one SQLite file, safe for threads and processes; a context manager.
+
+    Every method raises ``OutputError`` when the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the ledger at ``path``; it and its folder are made if missing.
+
+        Raises:
+            OutputError: the file is damaged, is not a ledger, was written by a newer Portrayer,
+                or cannot be written.
+        """
+        self.path = path
+        self._idle: deque[sqlite3.Connection] = deque()
+        self._closed = False
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make {path.parent} ({error.strerror})") from error
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def put(
+        self,
+        task: str,
+        options: Mapping[str, JSON],
+        entries: Iterable[tuple[str, str, str]],
+        *,
+        id: str | None = None,
+        priority: int = 0,
+    ) -> Job:
+        """Add a job, or merge into the one named ``id``; all of it or, on any error, nothing.
+
+        ``entries`` are (source, target, signature), read one by one. A known source keeps its state
+        if its target and signature and the job's task and options are what they were; else it is
+        queued anew. Sources that are not in ``entries`` stay as they are.
+
+        Raises:
+            InputError: two sources have one target (letter case aside).
+        """
+        job = Job(uuid4().hex if id is None else id, task, dict(options), priority, time())
+        text = json.dumps(job.options, sort_keys=True)
+        recipe = sha256(f"{task}\n{text}".encode()).hexdigest()[:16]
+        rows = (
+            (job.id, schema.encode(source), schema.encode(target), signature, recipe)
+            for source, target, signature in entries
+        )
+        wish = {"id": job.id, "task": task, "options": text, "priority": priority, "now": time()}
+        try:
+            with self._write() as ledger:
+                [(created,)] = ledger.execute(schema.PUT_JOB, wish).fetchall()
+                ledger.executemany(schema.PUT_ITEM, rows)
+        except sqlite3.IntegrityError as error:
+            raise InputError(
+                f"two pictures of job {job.id} have one output: give each its own"
+            ) from error
+        return Job(job.id, task, job.options, priority, created)
+
+    def claim(self, job: str | None = None) -> tuple[Job, Item] | None:
+        """Take the next queued item, of ``job`` or of any; None if there is none to take now.
+
+        The job of highest priority first, in it the item with the fewest attempts, then the oldest.
+        An item's last attempt is given out only while nothing else of its job is running.
+        """
+        with self._write() as ledger:
+            rows = ledger.execute(schema.CLAIM, {"job": job, "now": time()}).fetchall()
+        if not rows:
+            return None
+        item = schema.item(rows[0])
+        return self.job(item.job), item
+
+    def complete(self, item: Item, result: Mapping[str, JSON]) -> bool:
+        """Running to done. False, and no change, if this claim is not the item's current one.
+
+        What in ``result`` is not JSON is kept as its ``str``: the picture is done all the same.
+        """
+        return self._settle(
+            "state = 'done', error = NULL, result = :result, finished = :now",
+            item,
+            result=json.dumps(dict(result), default=str),
+        )
+
+    def fail(self, item: Item, failure: Failure, *, again: bool = False) -> bool:
+        """Running to failed, or with ``again`` back to queued while attempts remain.
+
+        False, and no change, if this claim is not the item's current one.
+        """
+        return self._settle(
+            f"state = iif(:again AND attempt < {ATTEMPTS}, 'queued', 'failed'),"
+            " error = :error, finished = :now",
+            item,
+            again=again,
+            error=schema.dump(failure),
+        )
+
+    def release(self, item: Item) -> bool:
+        """Running back to queued as if it had not been claimed: the attempt is given back.
+
+        False, and no change, if this claim is not the item's current one.
+        """
+        return self._settle("state = 'queued', attempt = attempt - 1", item)
+
+    def cancel(self, job: str) -> int:
+        """Queued to canceled; running items finish. Returns how many. Raises UnknownJob."""
+        return self._move(job, "state = 'canceled', finished = :now", "state = 'queued'")
+
+    def retry(self, job: str) -> int:
+        """Failed and canceled to queued, attempts at 0. Returns how many. Raises UnknownJob."""
+        return self._move(
+            job,
+            "state = 'queued', attempt = 0, error = NULL, finished = NULL",
+            "state IN ('failed', 'canceled')",
+        )
+
+    def recover(self, job: str | None = None) -> int:
+        """Settle what a dead process left running, in ``job`` or all. Returns how many items.
+
+        Call it first thing while holding :meth:`own`. An item whose output was written since it was
+        started is done (outputs appear whole or not at all); one that was on its last attempt is
+        failed as "crashed"; any other is queued again.
+        """
+        crashed = Failure("crashed", f"was running when the program died, {ATTEMPTS} times")
+        with self._write() as ledger:
+            rows = ledger.execute(
+                f"{schema.SELECT} state = 'running' AND job = coalesce(?, job)",
+                (job,),
+            ).fetchall()
+            for item in map(schema.item, rows):
+                written = _written(item)
+                verdict: tuple[State, str | None, str | None, float | None]
+                if written is not None:
+                    verdict = (State.DONE, None, json.dumps({"adopted": True}), written)
+                elif item.attempt >= ATTEMPTS:
+                    verdict = (State.FAILED, schema.dump(crashed), None, time())
+                else:
+                    verdict = (State.QUEUED, None, None, None)
+                ledger.execute(
+                    "UPDATE item SET state = ?, error = ?, result = ?, finished = ? WHERE id = ?",
+                    (*verdict, item.id),
+                )
+        return len(rows)
+
+    def own(self) -> AbstractContextManager[None]:
+        """Be the one process that works on this ledger; the lock is ``path`` + ".lock".
+
+        Raises:
+            OutputError: another process has it.
+        """
+        return owner.own(self.path.with_name(self.path.name + ".lock"))
+
+    def job(self, id: str) -> Job:
+        """The job of that name. Raises UnknownJob."""
+        rows = self._read("SELECT * FROM job WHERE id = ?", id)
+        if not rows:
+            raise UnknownJob(f"there is no job {id}")
+        return schema.job(rows[0])
+
+    def jobs(self) -> list[Job]:
+        """All jobs, oldest first."""
+        return [schema.job(row) for row in self._read("SELECT * FROM job ORDER BY created, id")]
+
+    def counts(self, job: str) -> Counts:
+        """How many items of the job are in each state. Raises UnknownJob."""
+        self.job(job)
+        rows = self._read("SELECT state, items FROM tally WHERE job = ?", job)
+        return Counts(total=sum(count for _, count in rows), **dict(rows))
+
+    def items(
+        self, job: str, state: State | None = None, after: int = 0, limit: int | None = None
+    ) -> Iterator[Item]:
+        """The job's items by ascending id, from the first id above ``after``, at most ``limit``.
+
+        Read a page at a time: items that change meanwhile appear as they are when reached.
+        """
+        left = PAGE if limit is None else limit
+        while left > 0:
+            rows = self._read(
+                f"{schema.SELECT} job = ? AND state = coalesce(?, state) AND id > ?"
+                " ORDER BY id LIMIT ?",
+                *(job, state, after, min(left, PAGE)),
+            )
+            yield from map(schema.item, rows)
+            if len(rows) < min(left, PAGE):
+                return
+            after = rows[-1][0]
+            left = PAGE if limit is None else left - len(rows)
+
+    def targets(self, job: str) -> dict[str, str]:
+        """Source to target of every item the job has; empty if there is no such job yet."""
+        return dict(self._read("SELECT source, target FROM item WHERE job = ?", job))
+
+    def close(self) -> None:
+        """Close the file. Twice is harmless."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _settle(self, change: str, item: Item, **values: object) -> bool:
+        claim = {"id": item.id, "attempt": item.attempt, "started": item.started, "now": time()}
+        with self._write() as ledger:
+            cursor = ledger.execute(f"UPDATE item SET {change} {schema.FENCE}", claim | values)
+            return cursor.rowcount == 1
+
+    def _move(self, job: str, change: str, which: str) -> int:
+        self.job(job)
+        statement = f"UPDATE item SET {change} WHERE job = :job AND {which}"
+        with self._write() as ledger:
+            return ledger.execute(statement, {"job": job, "now": time()}).rowcount
+
+    def _read(self, query: str, *values: object) -> list[Any]:
+        with self._connection() as connection:
+            return connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        if self._closed:
+            raise ValueError("the store is closed")
+        connection = None
+        try:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._connect()
+            yield connection
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
+            raise  # a broken rule or a bug, not the file's fault
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # less the extended part
+            advice = ADVICE.get(code, "check the disk and run again")
+            raise OutputError(f"job ledger {self.path}: {error}: {advice}") from error
+        finally:
+            if connection is not None:
+                self._idle.append(connection)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.text_factory = schema.decode
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self) -> None:
+        """Check an old file, lay out a new one."""
+        with self._write() as ledger:
+            [(version,)] = ledger.execute("PRAGMA user_version").fetchall()
+            [(tables,)] = ledger.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+            if version > schema.VERSION:
+                raise OutputError(
+                    f"job ledger {self.path} was written by a newer Portrayer: "
+                    "upgrade this one or choose another folder"
+                )
+            if version == 0 and tables:
+                raise OutputError(
+                    f"{self.path} is not a job ledger: move it away or choose another folder"
+                )
+            if version == 0:
+                for statement in schema.SCHEMA.split("\n\n"):
+                    ledger.execute(statement)
+                ledger.execute(f"PRAGMA user_version = {schema.VERSION}")
+        with self._connection() as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            [(health,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
+            if health != "ok":
+                raise OutputError(
+                    f"job ledger {self.path} is damaged: {ADVICE[sqlite3.SQLITE_CORRUPT]}"
+                )
+
+
+def _written(item: Item) -> float | None:
+    """When the item's output was written, if that was since it was started.
+
+    An empty file does not count: it is what a power cut leaves of a file that was moved into place.
+    """
+    try:
+        status = Path(item.target).stat()
+    except (OSError, ValueError):
+        return None
+    whole = status.st_size > 0 and status.st_mtime >= (item.started or 0)
+    return status.st_mtime if whole else None

@@ -1,0 +1,74 @@
+"""The house put together: settings to devices, budgets, engine and pipeline; and the Python face of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any
+
+import psutil
+
+from portrayer.engine.device import Device, cores, open_devices
+from portrayer.engine.engine import Engine
+from portrayer.engine.memory import Budget, parse, show
+from portrayer.errors import DeviceUnavailable, InvalidOption
+from portrayer.models.catalog import spec
+from portrayer.pipeline import Pipeline, Result, Source
+from portrayer.settings import Settings, load
+
+CPU_SHARE = 0.4  # of the memory that may be used: weights and forwards; the rest holds photos
+LEAST = 256 * 2**20  # less than this runs nothing
+
+
+class Studio:
+    """Portraits in Python.
+
+    >>> with Studio(device="auto", memory="4GiB") as studio:
+    ...     studio.matte("photo.jpg", background="white").save("cut.png")
+
+    ``device``, ``precision``, ``memory`` and every other field of :class:`~portrayer.settings.Settings` may be given;
+    what is not comes from the environment and the configuration file. Safe to call from many threads.
+    """
+
+    def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
+        self.settings = settings or load(**overrides)
+        s = self.settings
+        available = psutil.virtual_memory().available
+        memory = parse(s.memory, available)
+        if memory < LEAST:
+            raise InvalidOption(f"memory is {show(memory)}, at least {show(LEAST)} are needed")
+        devices = open_devices(s.device, s.precision)
+        on_cpu = all(device.name == "cpu" for device in devices)
+        if s.require_gpu and on_cpu:
+            raise DeviceUnavailable("a GPU is required, and none was found")
+        shared = Budget(int(memory * CPU_SHARE), "cpu")
+        host = Budget(int(memory * (1 - CPU_SHARE)) if on_cpu else memory, "host memory")
+
+        def budget(device: Device) -> Budget:
+            if device.name == "cpu":
+                return shared
+            return Budget(parse(s.gpu_memory, device.capacity()), device.name)
+
+        engine = Engine(devices, budget, spec)
+        workers = s.workers or (2 * cores() if on_cpu else cores() + 2 * len(devices))
+        self.pipeline = Pipeline(engine, host, workers=workers, max_pixels=s.max_pixels)
+
+    def matte(self, source: Source, **options: Any) -> Result:
+        """Cut the people out of a photo; options as in :class:`~portrayer.tasks.matting.Matting`."""
+        return self.pipeline.run("matte", [source], options)
+
+    def map(self, task: str, inputs: Iterable[Source], **options: Any) -> Iterator[Result]:
+        """A task over many photos: results in order, a bounded number of photos in memory."""
+        return self.pipeline.map(task, inputs, options)
+
+    def close(self) -> None:
+        """Finish what runs, refuse what waits, free the device."""
+        self.pipeline.close()
+
+    def __enter__(self) -> Studio:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,102 @@
+"""Cut people out: one forward at the model's size, then the photo's own edges, clean colours, a background."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from portrayer.errors import InputError, InvalidOption
+from portrayer.image import codec, composite
+from portrayer.image import matte as mattes
+from portrayer.image.geometry import crop, fit, limit, resize
+from portrayer.models.catalog import spec
+from portrayer.tasks.options import option
+from portrayer.tasks.task import Encoding, Infer, Product
+from portrayer.types import Image, Matte
+
+MODEL = "portrait-matting"
+COLOUR = re.compile(r"#(?:[0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8})", re.IGNORECASE)
+NAMED = {"white": "#ffffff", "black": "#000000", "blue": "#438edb", "red": "#d9001b"}
+
+
+@dataclass(frozen=True)
+class Matting(Encoding):
+    """Options of the matting task."""
+
+    output: str = option("cutout", "what is written: the cut-out, its matte, or both", choices=("cutout", "matte", "both"))
+    background: str = option("none", "none, white, blue, red, black, #rgb[a], #rrggbb[aa], blur, or a picture's path")
+    alpha_threshold: float = option(0.0, "softer values than this are decided", ge=0, le=50, unit="%")
+    erode: float = option(0.0, "moves the edge inwards", ge=0, le=5, unit="px")
+    feather: float = option(0.0, "softens the edge", ge=0, le=20, unit="px")
+    refine: str = option("fast", "how edges are drawn at full size", choices=("fast", "closed-form", "none"))
+    crop: bool = option(False, "crop to the subject")
+    margin: float = option(5.0, "room left around a cropped subject", ge=0, le=100, unit="%")
+
+    def __post_init__(self) -> None:
+        ground = self.background
+        if ground.startswith("#") and not COLOUR.fullmatch(ground):
+            raise InvalidOption(f"background is {ground!r}, a colour is #rgb, #rgba, #rrggbb or #rrggbbaa")
+        if ground not in ("none", "blur", *NAMED) and not ground.startswith("#") and not Path(ground).is_file():
+            raise InvalidOption(f"background is {ground!r}: not a colour, and no picture lies there")
+        if self.format == "jpeg" and self.output != "matte" and self.transparent:
+            raise InvalidOption("a JPEG has no transparency: choose --format png or webp, or a --background")
+
+    @property
+    def transparent(self) -> bool:
+        """Whether the result lets something through."""
+        if self.background.startswith("#"):
+            return colour(self.background)[3] < 255
+        return self.background == "none"
+
+
+def run(images: Sequence[Image], options: Matting, infer: Infer) -> Product:
+    """The people of ``images[0]`` (H, W, 3), cut out as ``options`` say."""
+    image = limit(images[0], options.max_side)
+    square, where = fit(image, spec(MODEL).side)
+    small = mattes.drop_islands(crop(infer(MODEL, square[None])[0], where))
+    if options.refine == "none":
+        matte = resize(small, *image.shape[:2])
+    else:
+        matte = mattes.refine(image, crop(square, where), small)
+    if options.refine == "closed-form":
+        matte = mattes.closed_form(image, matte)
+    matte = mattes.contract(matte, options.alpha_threshold / 100)
+    matte = mattes.feather(mattes.erode(matte, options.erode), options.feather)
+    if options.crop and (box := mattes.bounds(matte, options.margin / 100)):
+        image, matte = image[box], matte[box]
+    if options.output == "matte":
+        return Product(composite.quantise(matte), matte)
+    return Product(compose(image, matte, options.background), matte)
+
+
+def compose(image: Image, matte: Matte, background: str) -> Image:
+    """The cut-out on what stands behind it: RGBA over nothing, RGB over something opaque."""
+    colours = composite.foreground(image, matte)
+    if background == "none":
+        return composite.cutout(colours, matte)
+    if background == "blur":
+        return composite.over(colours, matte, composite.blurred(image, matte))
+    if background in NAMED or background.startswith("#"):
+        return composite.over_colour(colours, matte, colour(background))
+    return composite.over(colours, matte, composite.cover(picture(Path(background)), *matte.shape))
+
+
+def colour(text: str) -> tuple[int, int, int, int]:
+    """(r, g, b, a) 0..255 of a name or ``#rgb``, ``#rgba``, ``#rrggbb``, ``#rrggbbaa``."""
+    digits = NAMED.get(text, text)[1:]
+    if len(digits) < 6:
+        digits = "".join(2 * digit for digit in digits)
+    r, g, b, *a = bytes.fromhex(digits)
+    return r, g, b, a[0] if a else 255
+
+
+@lru_cache(maxsize=2)
+def picture(path: Path) -> Image:
+    """A background picture, decoded once for a whole folder."""
+    try:
+        return codec.decode(path.read_bytes()).image
+    except OSError as error:
+        raise InputError(f"the background {path} cannot be read: {error.strerror}") from error

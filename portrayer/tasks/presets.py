@@ -1,0 +1,70 @@
+"""Named sets of options: those that come with Portrayer, and one's own from TOML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from portrayer.errors import InvalidOption
+from portrayer.settings import read_toml
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Options of a task under a name."""
+
+    name: str
+    task: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    help: str = ""
+
+    def to_toml(self) -> str:
+        """A file that :func:`load` reads back."""
+        lines = [f'name = "{self.name}"', f'task = "{self.task}"', f'help = "{self.help}"', "", "[options]"]
+        for name, value in self.options.items():
+            shown = str(value).lower() if isinstance(value, bool) else value
+            lines.append(f"{name} = {shown}" if not isinstance(value, str) else f'{name} = "{value}"')
+        return "\n".join(lines) + "\n"
+
+
+def _id_photo(name: str, background: str) -> Preset:
+    look = {"background": background, "alpha-threshold": 18, "erode": 2, "feather": 1.5}
+    return Preset(name, "matte", look, f"ID photo on {background}")
+
+
+PRESETS: Mapping[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        _id_photo("id-photo", "white"),
+        _id_photo("id-photo-blue", "blue"),
+        _id_photo("id-photo-red", "red"),
+        Preset("product", "matte", {"alpha-threshold": 10, "erode": 1}, "product shot, transparent"),
+        Preset("social", "matte", {"alpha-threshold": 8, "erode": 0.5, "feather": 2}, "avatar for social media, transparent"),
+        Preset("complex", "matte", {"alpha-threshold": 25, "erode": 2, "feather": 3}, "complex background, transparent"),
+    )
+}
+
+
+def preset(name: str, own: Mapping[str, Mapping[str, Any]] | None = None) -> Preset:
+    """The preset of this name: one's own first, then the built-in ones, then a TOML file of this path."""
+    if own and name in own:
+        return _read(own[name], name)
+    if name in PRESETS:
+        return PRESETS[name]
+    if name.endswith(".toml"):
+        return load(Path(name))
+    raise InvalidOption(f"no preset is called {name!r} (there are: {', '.join([*PRESETS, *(own or {})])}, or a .toml file)")
+
+
+def load(path: Path) -> Preset:
+    """A preset from a TOML file; :class:`InvalidOption` where it is none."""
+    return _read(read_toml(path), path.stem)
+
+
+def _read(table: Mapping[str, Any], name: str) -> Preset:
+    unknown = set(table) - {"name", "task", "help", "options"}
+    if unknown or not isinstance(table.get("options", {}), Mapping):
+        raise InvalidOption(f"preset {name!r} may hold name, task, help and a table [options], not {', '.join(sorted(unknown))}")
+    return Preset(str(table.get("name", name)), str(table.get("task", "matte")), dict(table.get("options", {})), str(table.get("help", "")))

@@ -1,0 +1,46 @@
+"""What a task is: a plain function of (images, options, infer), and what the rest of the house must know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from portrayer.tasks.options import option
+from portrayer.types import Image, Matte
+
+Infer: TypeAlias = Callable[[str, NDArray[np.uint8]], NDArray[np.float32]]
+"""infer(model, samples): blocks until the engine has run (N, S, S, 3) uint8 through the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What a task made. ``image``: (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey, uint8; ``matte``: (H, W) float32 0..1."""
+
+    image: Image
+    matte: Matte | None = None
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Options every task shares: how the result is written."""
+
+    max_side: int = option(0, "long side the result is limited to; 0 keeps the photo's own", ge=0, le=32_000, unit="px")
+    format: str = option("png", "file format of the result", choices=("png", "webp", "jpeg"))
+    quality: int = option(92, "of lossy formats; 100 makes webp lossless", ge=1, le=100)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """``inputs``: what each input image is; ``options``: a dataclass; ``bytes_per_pixel``: host memory at the peak."""
+
+    name: str
+    help: str
+    inputs: tuple[str, ...]
+    models: tuple[str, ...]
+    options: type[Any]
+    run: Callable[[Sequence[Image], Any, Infer], Product]
+    bytes_per_pixel: int

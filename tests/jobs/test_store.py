@@ -1,0 +1,355 @@
+"""Laws of the ledger that a dictionary cannot show: files, processes, names, errors."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from portrayer.errors import InputError, OutputError, UnknownJob
+from portrayer.jobs import store as module
+from portrayer.jobs.store import Counts, Failure, State, Store
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / ".portrayer" / "jobs.db") as store:
+        yield store
+
+
+def entries(n: int, signature: str = "1") -> Iterator[tuple[str, str, str]]:
+    return ((f"in/{i}.jpg", f"out/{i}.png", signature) for i in range(n))
+
+
+def test_what_is_put_is_read_back(store: Store) -> None:
+    """A job and its items come back as they were given, in that order."""
+    job = store.put("matte", {"format": "png", "size": 3}, entries(3), priority=2)
+    assert store.job(job.id) == job
+    assert store.jobs() == [job]
+    assert [(i.source, i.target, i.signature) for i in store.items(job.id)] == list(entries(3))
+    assert store.targets(job.id) == {source: target for source, target, _ in entries(3)}
+    assert store.counts(job.id) == Counts(total=3, queued=3)
+
+
+def test_results_and_failures_are_kept(store: Store) -> None:
+    """What an item answered is in its row, across a restart."""
+    store.put("matte", {}, entries(2), id="j")
+    for answer in (
+        lambda item: store.complete(item, {"faces": [1, 2], "where": Path("x")}),
+        lambda item: store.fail(item, Failure("decode", "in/1.jpg: not a picture")),
+    ):
+        assert answer(store.claim("j")[1])
+    store.close()
+    with Store(store.path) as again:
+        done, failed = again.items("j")
+    assert (done.state, done.result, done.error) == (
+        State.DONE,
+        {"faces": [1, 2], "where": "x"},
+        None,
+    )
+    assert (failed.state, failed.error) == (
+        State.FAILED,
+        Failure("decode", "in/1.jpg: not a picture"),
+    )
+    assert done.started <= done.finished
+
+
+def test_a_failed_put_leaves_nothing(store: Store) -> None:
+    """A put is one transaction: if its entries break off, or two share a target, nothing stays."""
+
+    def breaks_off() -> Iterator[tuple[str, str, str]]:
+        yield from entries(5)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        store.put("matte", {}, breaks_off(), id="j")
+    with pytest.raises(InputError, match="one output"):
+        store.put("matte", {}, [("a", "out/A.png", ""), ("b", "out/a.PNG", "")], id="j")
+    assert store.jobs() == []
+    store.put("matte", {}, entries(5), id="j")
+    assert store.counts("j").total == 5
+
+
+def test_put_reads_its_entries_one_by_one(store: Store) -> None:
+    """Entries are streamed: the store may be asked while they are made (names are given that way)."""
+
+    def asks() -> Iterator[tuple[str, str, str]]:
+        for entry in entries(3):
+            assert store.targets("j") == {}, "not there before it is whole"
+            yield entry
+
+    store.put("matte", {}, asks(), id="j")
+    assert len(store.targets("j")) == 3
+
+
+def test_stale_options_are_noticed_late(store: Store) -> None:
+    """A picture done with old options is queued again when it is put, however late that is."""
+    store.put("matte", {"size": 1}, entries(2), id="j")
+    while claimed := store.claim("j"):
+        store.complete(claimed[1], {})
+    store.put("matte", {"size": 2}, list(entries(2))[:1], id="j")
+    assert [i.state for i in store.items("j")] == [State.QUEUED, State.DONE]
+    store.put("matte", {"size": 2}, entries(2), id="j")
+    assert [i.state for i in store.items("j")] == [State.QUEUED, State.QUEUED]
+
+
+def test_pages_join_without_gap_or_overlap(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Items read in pages of any size are the items, in order; so are those of one state."""
+    monkeypatch.setattr(module, "PAGE", 3)
+    store.put("other", {}, entries(4), id="other")
+    store.put("matte", {}, entries(10), id="j")
+    for _ in range(4):
+        store.complete(store.claim("j")[1], {})
+    everything = list(store.items("j"))
+    assert [i.source for i in everything] == [f"in/{i}.jpg" for i in range(10)]
+    assert list(store.items("j", State.DONE)) == everything[:4]
+    for limit in (1, 3, 4, 10, 11):
+        read, after = [], 0
+        while page := list(store.items("j", after=after, limit=limit)):
+            assert len(page) <= limit
+            read += page
+            after = page[-1].id
+        assert read == everything
+
+
+def test_names_need_not_be_text(store: Store) -> None:
+    """Any file name the system knows is kept exactly, valid UTF-8 or not."""
+    names = ["caf\udce9.jpg", "ünï.jpg", "\U0001f600.jpg", "a'b\"c;--.jpg", "new\nline.jpg"]
+    store.put(
+        "matte", {}, [(n, n + ".png", n.encode("utf-8", "replace").hex()) for n in names], id="j"
+    )
+    assert store.targets("j") == {n: n + ".png" for n in names}
+    _, item = store.claim("j")
+    assert item.source == names[0]
+    assert store.fail(item, Failure("decode", f"{item.source}: no"))
+    assert next(store.items("j")).error == Failure("decode", f"{names[0]}: no")
+
+
+def test_an_unknown_job_is_said_to_be_unknown(store: Store) -> None:
+    """Asking about a job that is not there is UnknownJob; for claim and targets it is nothing."""
+    for ask in (store.job, store.counts, store.cancel, store.retry):
+        with pytest.raises(UnknownJob):
+            ask("nope")
+    assert store.claim("nope") is None
+    assert store.targets("nope") == {}
+
+
+def test_recover_takes_an_output_only_if_it_is_newer_and_not_empty(
+    store: Store, tmp_path: Path
+) -> None:
+    """A crash after the output was moved into place costs no work; an older or empty one does."""
+    old, empty, whole, none = (tmp_path / name for name in ("old", "empty", "whole", "none"))
+    old.write_bytes(b"of an earlier run")
+    targets = [old, empty, whole, none]
+    store.put("matte", {}, [(t.name, str(t), "") for t in targets], id="j")
+    last = max(store.claim("j")[1].started for _ in targets)
+    empty.touch()
+    whole.write_bytes(b"whole")
+    while whole.stat().st_mtime < last:  # the file system's clock ticks more coarsely
+        whole.write_bytes(b"whole")
+        empty.touch()
+    assert store.recover("j") == 4
+    states = {i.source: i.state for i in store.items("j")}
+    assert states.pop("whole") is State.DONE
+    assert set(states.values()) == {State.QUEUED}
+
+
+def test_a_forged_claim_changes_nothing(store: Store) -> None:
+    """Attempt and start must both be those of the running claim."""
+    store.put("matte", {}, entries(1), id="j")
+    _, item = store.claim("j")
+    for forged in (
+        replace(item, attempt=2),
+        replace(item, started=item.started - 1),
+        replace(item, id=item.id + 1),
+    ):
+        assert not store.complete(forged, {})
+        assert not store.fail(forged, Failure("x", "x"))
+        assert not store.release(forged)
+    assert store.complete(item, {})
+    assert not store.complete(item, {}), "nor the true one a second time"
+
+
+CLAIMER = """
+import sys
+from pathlib import Path
+from portrayer.jobs.store import Store
+with Store(Path(sys.argv[1])) as store:
+    sys.stdin.readline()
+    while claimed := store.claim("j"):
+        print(claimed[1].id, store.complete(claimed[1], {}))
+"""
+
+
+def test_two_processes_never_claim_one_item(store: Store) -> None:
+    """Claims are atomic between processes: together they get every item, none of them twice."""
+    store.put("matte", {}, entries(80), id="j")
+    command = [sys.executable, "-c", CLAIMER, str(store.path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
+    claimers = [subprocess.Popen(command, **pipes) for _ in range(2)]  # type: ignore[call-overload]
+    for claimer in claimers:
+        claimer.stdin.write("go\n")
+        claimer.stdin.flush()
+    got = [claimer.communicate(timeout=60)[0].split("\n")[:-1] for claimer in claimers]
+    lines = got[0] + got[1]
+    assert len(lines) == 80
+    assert {line.split()[1] for line in lines} == {"True"}
+    assert len({line.split()[0] for line in lines}) == 80
+    assert store.counts("j") == Counts(total=80, done=80)
+
+
+def test_threads_share_a_store(store: Store) -> None:
+    """One store serves many threads; no call sees another's half-done work."""
+    store.put("matte", {}, entries(60), id="j")
+
+    def work(_: int) -> list[int]:
+        mine = []
+        while claimed := store.claim("j"):
+            counts = store.counts("j")
+            assert counts.queued + counts.running + counts.done == 60
+            assert store.complete(claimed[1], {})
+            mine.append(claimed[1].id)
+        return mine
+
+    with ThreadPoolExecutor(4) as pool:
+        ids = sum(pool.map(work, range(4)), [])
+    assert len(ids) == len(set(ids)) == 60
+
+
+def test_many_may_make_the_ledger_at_once(tmp_path: Path) -> None:
+    """Whoever comes first lays out the file; the others find it ready."""
+
+    def open_and_put(n: int) -> None:
+        with Store(tmp_path / "jobs.db") as store:
+            store.put("matte", {}, entries(2), id=str(n))
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(open_and_put, range(6)))
+    with Store(tmp_path / "jobs.db") as store:
+        assert len(store.jobs()) == 6
+
+
+def test_own_is_for_one(store: Store) -> None:
+    """The ledger has one owner at a time, and is free again when the owner lets go."""
+    with Store(store.path) as other:
+        with (
+            store.own(),
+            pytest.raises(OutputError, match="another portrayer is working in this folder"),
+            other.own(),
+        ):
+            pytest.fail("two owners")
+        with other.own():
+            pass
+
+
+OWNER = """
+import sys
+from pathlib import Path
+from portrayer.jobs.store import Store
+with Store(Path(sys.argv[1])) as store, store.own():
+    print("mine", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_killed_owner_owns_nothing(store: Store) -> None:
+    """The lock dies with its process, even on kill -9: nobody has to delete a file."""
+    command = [sys.executable, "-c", OWNER, str(store.path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as owner:
+        assert owner.stdout.readline() == "mine\n"
+        with pytest.raises(OutputError), store.own():
+            pytest.fail("two owners")
+        owner.kill()
+    with store.own():
+        pass
+
+
+def damage_nothing_to_read(path: Path) -> None:
+    path.write_bytes(b"this is no database at all, but it is long enough to look at" * 100)
+
+
+def damage_pages(path: Path) -> None:
+    with Store(path) as store:
+        store.put("matte", {}, entries(500), id="j")
+    raw = bytearray(path.read_bytes())
+    raw[8192:-4096] = b"\x5a" * (len(raw) - 12288)
+    path.write_bytes(raw)
+
+
+def damage_newer(path: Path) -> None:
+    Store(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+
+def damage_foreign(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE item (somebody_elses TEXT)")
+    connection.close()
+
+
+def damage_folder(path: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (damage_nothing_to_read, "move it away"),
+        (damage_pages, "move it away"),
+        (damage_newer, "newer Portrayer: upgrade"),
+        (damage_foreign, "not a job ledger"),
+        (damage_folder, "check the folder"),
+    ],
+)
+def test_a_file_that_is_no_ledger_is_refused_and_left_alone(damage, says, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """One line that says what to do, and not a byte of the file is changed."""
+    path = tmp_path / "jobs.db"
+    damage(path)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(OutputError, match=says) as caught:
+        Store(path)
+    assert "\n" not in str(caught.value)
+    assert before == (path.read_bytes() if path.is_file() else None)
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    """A file where the ledger's folder should be is the caller's to fix."""
+    (tmp_path / "out").write_bytes(b"a file")
+    with pytest.raises(OutputError, match="cannot make"):
+        Store(tmp_path / "out" / ".portrayer" / "jobs.db")
+
+
+def test_a_full_disk_is_an_output_error_and_loses_nothing(store: Store) -> None:
+    """If the file cannot grow, the call says so in one line, and the ledger is as it was before."""
+    resource = pytest.importorskip("resource")
+    store.put("matte", {}, entries(5), id="j")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    try:
+        with pytest.raises(OutputError, match=r"^job ledger [^\n]*run again$"):
+            store.put("matte", {}, entries(20_000), id="j")
+        assert store.counts("j").total == 5
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    store.put("matte", {}, entries(6), id="j")
+    assert store.counts("j").total == 6
+
+
+def test_a_closed_store_is_closed(store: Store) -> None:
+    """Use after close is a mistake of the program and is not passed over."""
+    store.close()
+    store.close()
+    with pytest.raises(ValueError, match="closed"):
+        store.jobs()

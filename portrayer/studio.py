@@ -15,6 +15,7 @@ from portrayer.errors import DeviceUnavailable, InvalidOption
 from portrayer.models.catalog import spec
 from portrayer.pipeline import Pipeline, Result, Source
 from portrayer.settings import Settings, load
+from portrayer.tasks.presets import applied
 
 CPU_SHARE = 0.4  # of the memory that may be used: weights and forwards; the rest holds photos
 LEAST = 256 * 2**20  # less than this runs nothing
@@ -53,13 +54,17 @@ class Studio:
         workers = s.workers or (2 * cores() if on_cpu else cores() + 2 * len(devices))
         self.pipeline = Pipeline(engine, host, workers=workers, max_pixels=s.max_pixels)
 
-    def matte(self, source: Source, **options: Any) -> Result:
+    def matte(self, source: Source, *, preset: str = "", **options: Any) -> Result:
         """Cut the people out of a photo; options as in :class:`~portrayer.tasks.matting.Matting`."""
-        return self.pipeline.run("matte", [source], options)
+        chosen = applied(preset, "matte", options, self.settings.presets)
+        return self.pipeline.run("matte", [source], chosen)
 
-    def map(self, task: str, inputs: Iterable[Source], **options: Any) -> Iterator[Result]:
+    def map(
+        self, task: str, inputs: Iterable[Source], *, preset: str = "", **options: Any
+    ) -> Iterator[Result]:
         """A task over many photos: results in order, a bounded number of photos in memory."""
-        return self.pipeline.map(task, inputs, options)
+        chosen = applied(preset, task, options, self.settings.presets)
+        return self.pipeline.map(task, inputs, chosen)
 
     def close(self) -> None:
         """Finish what runs, refuse what waits, free the device."""

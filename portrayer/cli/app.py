@@ -11,7 +11,7 @@ import typer
 
 import portrayer
 from portrayer.cli.flags import task_flags
-from portrayer.errors import InputError, InvalidOption
+from portrayer.errors import InputError
 from portrayer.tasks import TASKS
 
 app = typer.Typer(
@@ -71,11 +71,7 @@ def matte(
         workers=workers,
         max_pixels=max_pixels,
     )
-    if preset:
-        chosen = presets.preset(preset, settings.presets)
-        if chosen.task != "matte":
-            raise InvalidOption(f"preset {preset!r} is for the task {chosen.task}")
-        options = dict(chosen.options) | options
+    options = presets.applied(preset, "matte", options, settings.presets)
     read(TASKS["matte"].options, options)  # a wrong option is told before anything is loaded
     if "-" in inputs:
         if len(inputs) > 1 or watch:

@@ -105,7 +105,7 @@ _UPRIGHT: Mapping[int, Callable[[Image], object]] = {
     4: lambda image: cv2.flip(image, 0),
     5: lambda image: cv2.transpose(image),
     6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
-    7: lambda image: cv2.flip(cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE), 1),
+    7: lambda image: cv2.flip(cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE), 0),
     8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
 _ENDINGS = {format.suffix: name for name, format in FORMATS.items()} | {".jpeg": "jpeg"}

@@ -9,51 +9,47 @@ from portrayer.image.geometry import resize
 from portrayer.image.matte import lift
 from portrayer.types import Image, Matte
 
-COARSE = 512  # long side at which the colours around an edge are averaged
+COARSE = 512  # long side at which a blurred background is made
+WINDOWS = 45, 5  # pixels of the small photo that colours are averaged over, first far, then near
 
 
-def foreground(image: Image, matte: Matte) -> Image:
+def foreground(image: Image, small: Image, matte: Matte) -> Image:
     """The photo (H, W, 3) with the background's colour taken out of its soft pixels.
 
-    Blur fusion (Forte, 2021), twice: the averages of foreground and background around a pixel are smooth, so they are
-    taken at a coarse size; the pixel's own colour corrects them at full size, in the soft band only.
+    ``small``: the same photo at a size of a few hundred pixels. Blur fusion (Forte, 2021), twice: the averages of
+    foreground and background around a pixel are smooth, so they are taken at the small size; the pixel's own colour
+    corrects them at full size, in the soft band only.
     """
     height, width = matte.shape
-    scale = min(1.0, COARSE / max(height, width))
-    h, w = max(1, round(height * scale)), max(1, round(width * scale))
-    alpha = resize(matte, h, w)
+    alpha = resize(matte, *small.shape[:2])
     band = ((alpha > 0.002) & (alpha < 0.998)).astype(np.uint8)
     result = image.copy()
     if not band.any():
         return result
-    colour = resize(image, h, w).astype(np.float32)
-    front = colour
-    a, rest = alpha[..., None], 1 - alpha[..., None]
-    back = colour
-    for size in (61, 7):
-        weight = cv2.blur(alpha, (size, size), borderType=cv2.BORDER_REPLICATE)[..., None]
+    a = cv2.merge([alpha] * 3)
+    rest = 1 - a
+    front = back = colour = small.astype(np.float32)
+    for size in WINDOWS:
+        weight = cv2.blur(a, (size, size), borderType=cv2.BORDER_REPLICATE)
         mean_front = _blur(front * a, size) / (weight + 1e-4)
         mean_back = _blur(back * rest, size) / (1 - weight + 1e-4)
-        front = np.clip(mean_front + a * (colour - a * mean_front - rest * mean_back), 0, 255)
-        back = mean_back
-    means = np.dstack([mean_front, mean_back]).astype(np.float32)
+        missing = a * (colour - cv2.blendLinear(mean_front, mean_back, alpha, 1 - alpha))
+        front, back = np.clip(mean_front + missing, 0, 255), mean_back
+    near, far = (np.clip(mean, 0, 255).astype(np.uint8) for mean in (mean_front, mean_back))
     band = cv2.dilate(band, np.ones((3, 3), np.uint8))
-    for box, around in lift(means, band, height, width):
-        a = matte[box][..., None]
-        pixels = image[box].astype(np.float32)
-        near = around[..., :3]
-        estimate = near + a * (pixels - a * near - (1 - a) * around[..., 3:])
-        solid = a > 0.998
-        result[box] = np.where(solid, image[box], np.clip(estimate, 0, 255).astype(np.uint8))
+    for box, (front_here, back_here) in lift((near, far), band, height, width):
+        share = matte[box]
+        mixed = cv2.blendLinear(front_here, back_here, share, 1 - share)
+        missing = cv2.subtract(image[box], mixed, dtype=cv2.CV_32F)
+        missing *= share[..., None]
+        result[box] = cv2.add(front_here, missing, dtype=cv2.CV_8U)
     return result
 
 
 def cutout(colours: Image, matte: Matte) -> Image:
     """RGBA (H, W, 4) uint8, straight alpha, RGB zero where alpha is zero."""
     alpha = quantise(matte)
-    result = cv2.merge([*cv2.split(colours), alpha])
-    result[alpha == 0] = 0
-    return result
+    return cv2.copyTo(cv2.merge([*cv2.split(colours), alpha]), alpha)
 
 
 def quantise(matte: Matte) -> Image:

@@ -58,6 +58,9 @@ def resize(array: NDArray[Any], height: int, width: int) -> NDArray[Any]:
         return array
     if height > h or width > w:
         return cv2.resize(array, (width, height), interpolation=cv2.INTER_LINEAR)
+    if h % 2 == w % 2 == 0 and h >= 4 * height and w >= 4 * width:
+        # An exact half has a fast path of its own, and leaves a quarter of the pixels to the slow one.
+        array = cv2.resize(array, (w // 2, h // 2), interpolation=cv2.INTER_AREA)
     return cv2.resize(array, (width, height), interpolation=cv2.INTER_AREA)
 
 

@@ -160,9 +160,10 @@ def _samples(content: bytes, pixels: int) -> int:
 
 
 def _read(blob: bytes, body: int, mode: Mode) -> Raster:
-    if blob.find(_END, body) < 0:
+    end = blob.find(_END, body)
+    if end < 0:
         raise DecodeError("the JPEG is truncated")
-    if blob.count(_SCAN) > MAX_SCANS:
+    if blob.count(_SCAN, body, end) > MAX_SCANS:
         raise DecodeError(f"the JPEG has more than {MAX_SCANS} scans")
     pixels = decode(blob, _COLOURS[mode])
     if mode == "L":

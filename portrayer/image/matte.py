@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -13,7 +14,7 @@ from portrayer.image.geometry import resize
 from portrayer.types import Image, Matte
 
 SOFT = 0.02  # mattes this close to 0 or 1 count as decided
-STRIP = 128  # rows worked on at once: the work stays in cache and needs no frame-sized temporaries
+TILE = 192  # pixels a side worked on at once: it stays in cache, and what is decided is skipped
 
 Floats = NDArray[np.float32]
 Box = tuple[slice, slice]
@@ -31,13 +32,10 @@ def refine(image: Image, small: Image, matte: Matte, *, radius: int = 2, eps: fl
     if not band.any():
         return full
     band = cv2.dilate(band, np.ones((2 * radius + 1,) * 2, np.uint8))
-    coefficients = guide(small, matte, radius, eps)
-    for box, lifted in lift(coefficients, band, height, width):
-        colours = image[box].astype(np.float32)
-        np.multiply(colours, lifted[..., :3], out=colours)
-        value = colours.sum(2)
-        value += lifted[..., 3]
-        full[box] = np.clip(value, 0, 1, out=value)
+    slopes, offset = guide(small, matte, radius, eps)
+    for box, (a, b) in lift((slopes, offset), band, height, width):
+        value = cv2.transform(cv2.multiply(image[box], a, dtype=cv2.CV_32F), np.ones((1, 3)))
+        full[box] = np.clip(value + b, 0, 1)
     return full
 
 
@@ -46,8 +44,11 @@ def soft(matte: Matte) -> NDArray[np.uint8]:
     return ((matte > SOFT) & (matte < 1 - SOFT)).astype(np.uint8)
 
 
-def guide(image: Image, matte: Matte, radius: int, eps: float) -> Floats:
-    """(h, w, 4) float32: the smoothed coefficients (a_r, a_g, a_b, b) of matte = a . colour + b, colours in 0..255."""
+def guide(image: Image, matte: Matte, radius: int, eps: float) -> tuple[Floats, Floats]:
+    """The smoothed coefficients of matte = slopes . colour + offset, colours in 0..255.
+
+    ``slopes``: (h, w, 3), ``offset``: (h, w), float32.
+    """
     size = (2 * radius + 1, 2 * radius + 1)
     colour = image.astype(np.float32) / 255
     mean = cv2.blur(colour, size, borderType=cv2.BORDER_REFLECT)
@@ -68,42 +69,59 @@ def guide(image: Image, matte: Matte, radius: int, eps: float) -> Floats:
     ag = (c01 * rp + c11 * gp + c12 * bp) * scale
     ab = (c02 * rp + c12 * gp + c22 * bp) * scale
     offset = pm - ar * mr - ag * mg - ab * mb
-    fitted = cv2.blur(cv2.merge([ar, ag, ab, offset]), size, borderType=cv2.BORDER_REFLECT)
-    fitted *= np.float32([1 / 255, 1 / 255, 1 / 255, 1])
-    result: Floats = fitted
-    return result
+    slopes = cv2.blur(cv2.merge([ar, ag, ab]), size, borderType=cv2.BORDER_REFLECT)
+    slopes *= np.float32(1 / 255)
+    return slopes, cv2.blur(offset, size, borderType=cv2.BORDER_REFLECT)
 
 
 def lift(
-    maps: Floats, band: NDArray[np.uint8], height: int, width: int
-) -> Iterator[tuple[Box, Floats]]:
-    """Bilinear (H, W, C) of small maps (h, w, C), strip by strip, only around where ``band`` (h, w) is set.
+    maps: Sequence[NDArray[Any]], band: NDArray[np.uint8], height: int, width: int
+) -> Iterator[tuple[Box, list[NDArray[Any]]]]:
+    """Small maps (h, w[, C]) brought to (H, W) bilinearly, tile by tile, only where ``band`` (h, w) is set.
 
-    Yields the full-size box and the maps inside it; the boxes do not overlap.
+    Yields the full-size box and the maps inside it; the boxes do not overlap. Within a pixel of what a resize of the
+    whole maps would give, at a fraction of its time and memory.
     """
     h, w = band.shape
-    sy, sx = height / h, width / w
-    columns_of_rows = band.any(1)
-    for top in range(0, height, STRIP):
-        bottom = min(top + STRIP, height)
-        rows = slice(max(0, int(top / sy) - 1), min(h, int(np.ceil(bottom / sy)) + 1))
-        if not columns_of_rows[rows].any():
-            continue
-        columns = np.flatnonzero(band[rows].any(0))
-        left = max(0, int((columns[0] - 1) * sx))
-        right = min(width, int(np.ceil((columns[-1] + 2) * sx)))
-        # Output pixel (x, y) looks at ((x + left + .5) / sx - .5, ...): what a whole-frame bilinear resize would see.
-        look = np.array(
-            [[1 / sx, 0, (left + 0.5) / sx - 0.5], [0, 1 / sy, (top + 0.5) / sy - 0.5]]
-        )
-        lifted = cv2.warpAffine(
-            maps,
-            look,
-            (right - left, bottom - top),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
-        yield (slice(top, bottom), slice(left, right)), lifted
+    for top, bottom in _spans(h, TILE / height):
+        for left, right in _spans(w, TILE / width):
+            if not band[top:bottom, left:right].any():
+                continue
+            rows, inner_rows = _around(top, bottom, h, height)
+            columns, inner_columns = _around(left, right, w, width)
+            lifted = [
+                cv2.resize(
+                    part[rows.source, columns.source],
+                    (columns.size, rows.size),
+                    interpolation=cv2.INTER_LINEAR,
+                )[inner_rows, inner_columns]
+                for part in maps
+            ]
+            yield (rows.target, columns.target), lifted
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of one axis of a small map with a margin, and where it lands in the large one."""
+
+    source: slice
+    size: int
+    target: slice
+
+
+def _spans(length: int, share: float) -> Iterator[tuple[int, int]]:
+    step = max(4, round(length * share))
+    return ((at, min(at + step, length)) for at in range(0, length, step))
+
+
+def _around(start: int, stop: int, length: int, full: int) -> tuple[Span, slice]:
+    """The span of [start, stop) with a margin of two, and the part of the resized stretch that is kept."""
+    scale = full / length
+    low, high = max(0, start - 2), min(length, stop + 2)
+    target = slice(round(start * scale), round(stop * scale))
+    first = round(low * scale)
+    size = max(1, round(high * scale) - first)
+    return Span(slice(low, high), size, target), slice(target.start - first, target.stop - first)
 
 
 def drop_islands(matte: Matte, share: float = 0.02) -> Matte:

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from io import BytesIO
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -44,6 +44,7 @@ _COLOURS: dict[int, tuple[int, Mode, Mode, tuple[int, ...]]] = {
     4: (2, "LA", "LA", (8, 16)),
     6: (4, "RGBA", "RGBA", (8, 16)),
 }
+_FROM_BGR = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
 # Adam7: first column, first row, column step, row step
 _PASSES = (
     (0, 0, 8, 8),
@@ -207,51 +208,59 @@ def _essence(blob: bytes, chunks: list[Chunk], shape: Shape, leave: frozenset[by
 
 
 def _read(blob: bytes, chunks: list[Chunk], shape: Shape) -> Raster:
-    with PngImageFile(BytesIO(_essence(blob, chunks, shape, frozenset()))) as picture:
+    key = _key(blob, chunks, shape)
+    leave = frozenset() if key is None else frozenset({b"tRNS"})
+    with PngImageFile(BytesIO(_essence(blob, chunks, shape, leave))) as picture:
         picture.load()
-        return from_pillow(picture)
+        raster = from_pillow(picture)
+    if key is None:
+        return raster
+    # Pillow has spread the 2 or 4 bits of grey over 8, but would not have spread the key
+    spread = 255 // ((1 << shape.depth) - 1) if shape.depth < 8 else 1
+    return Raster("RGBA", _keyed(raster.pixels, key * spread))
 
 
 def _read_deep(blob: bytes, chunks: list[Chunk], shape: Shape) -> Raster:
     # Pillow cuts 16 bits to 8 without rounding, so OpenCV reads these. Its libpng writes complaints
-    # to stderr, so it is shown nothing to complain about; a tRNS of 16 bits is compared here.
+    # to stderr, so it is shown nothing to complain about.
     essence = _essence(blob, chunks, shape, frozenset({b"tRNS"}))
     _check_deflated(blob, chunks, shape)
     deep = cv2.imdecode(np.frombuffer(essence, np.uint8), cv2.IMREAD_UNCHANGED)
     if deep is None or deep.dtype != np.uint16:
         raise DecodeError("the PNG is damaged")
     samples = cast("NDArray[np.uint16]", deep)
-    _, plain, _, _ = _COLOURS[shape.colour]
-    key = next((blob[start:end] for kind, start, end in chunks if kind == b"tRNS"), b"")
-    if key and plain in ("L", "RGB"):
-        return _keyed(samples, key, plain)
+    if samples.ndim == 3:  # OpenCV's BGR(A)
+        cv2.cvtColor(samples, _FROM_BGR[samples.shape[2]], dst=samples)
+    key = _key(blob, chunks, shape)
+    if key is not None:
+        return Raster("RGBA", _keyed(samples, key))
+    _, mode, _, _ = _COLOURS[shape.colour]
+    if mode == "LA":  # OpenCV spreads grey and alpha to four channels
+        samples = samples[..., 2:]
     result = np.empty(samples.shape, np.uint8)
     for rows in strips(*samples.shape[:2]):
-        result[rows] = TO_8_BIT[_rgb(samples[rows])]
-    if plain == "LA":  # OpenCV spreads grey and alpha to four channels
-        result = np.ascontiguousarray(result[..., 2:])
-    return Raster(plain, result)
+        result[rows] = TO_8_BIT[samples[rows]]
+    return Raster(mode, result)
 
 
-def _rgb(samples: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """OpenCV's BGR(A) as RGB(A)."""
-    if samples.ndim == 2:
-        return samples
-    return samples[..., (2, 1, 0, 3)[: samples.shape[2]]]
-
-
-def _keyed(samples: NDArray[np.uint16], key: bytes, mode: Mode) -> Raster:
-    """Alpha from the one transparent colour, compared at all 16 bits."""
-    channels = 1 if mode == "L" else 3
-    if len(key) != 2 * channels:
+def _key(blob: bytes, chunks: list[Chunk], shape: Shape) -> NDArray[np.uint16] | None:
+    """The one transparent colour of a picture in grey or RGB, (1,) or (3,), at its own depth."""
+    content = next((blob[start:end] for kind, start, end in chunks if kind == b"tRNS"), None)
+    if content is None or shape.colour not in (0, 2):
+        return None
+    if len(content) != 2 * _COLOURS[shape.colour][0]:
         raise DecodeError("the PNG has a broken transparency chunk (tRNS)")
-    colour = np.frombuffer(key, ">u2")
+    return np.frombuffer(content, ">u2").astype(np.uint16)
+
+
+def _keyed(samples: NDArray[Any], key: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """(H, W[, 3]) grey or RGB, uint8 or uint16, as RGBA uint8: alpha is 0 at the key's colour."""
     result = np.empty((*samples.shape[:2], 4), np.uint8)
     for rows in strips(*samples.shape[:2]):
-        part = _rgb(samples[rows]).reshape(-1, samples.shape[1], channels)
-        result[rows, :, :3] = TO_8_BIT[part]
-        result[rows, :, 3] = np.where((part == colour).all(axis=2), 0, 255)
-    return Raster("RGBA", result)
+        part = samples[rows].reshape(-1, samples.shape[1], len(key))
+        result[rows, :, :3] = TO_8_BIT[part] if part.dtype == np.uint16 else part
+        result[rows, :, 3] = np.where((part == key).all(axis=2), 0, 255)
+    return result
 
 
 def _check_deflated(blob: bytes, chunks: list[Chunk], shape: Shape) -> None:

@@ -33,7 +33,7 @@ def is_srgb(icc: bytes) -> bool:
     return conversion(icc) is None
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def conversion(icc: bytes) -> Conversion | None:
     """The conversion of an ICC profile to sRGB; None for a broken profile or when not needed."""
     if not icc or len(icc) > MAX_PROFILE:

@@ -21,7 +21,7 @@ STRIP = 1 << 18  # pixels worked on at a time: temporaries stay in the cache
 
 _PLAIN: dict[str, Mode] = {"1": "L", "L": "L", "CMYK": "CMYK"}
 
-MAX_PROFILE = 8 << 20  # bytes of an ICC profile; the largest press profiles have about 3 MB
+MAX_PROFILE = 4 << 20  # bytes of an ICC profile; the largest press profiles have about 3 MB
 
 # sample value 0..65535 to 0..255, rounded: 65535 / 255 = 257
 TO_8_BIT = ((np.arange(65536, dtype=np.uint32) + 128) // 257).astype(np.uint8)

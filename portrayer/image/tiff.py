@@ -22,7 +22,8 @@ from portrayer.image.source import CHANNELS, MAX_PROFILE, TO_8_BIT, Mode, Raster
 from portrayer.image.unpack import UNPACK
 
 MAX_PAGES = 64  # directories followed before the file is taken for a book
-MAX_BLOCKS = 1_000_000
+MAX_BLOCKS = 1 << 18
+MIN_TILE = 16  # the specification's own least; smaller ones would only cost time
 MAX_BLOCK = 1 << 22  # pixels of a tile beyond the picture's own size
 
 _WHITE_IS_ZERO, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
@@ -155,10 +156,11 @@ def _plan(first: Directory, width: int, height: int) -> Plan:
         else (first.number(278, height), width)
     )
     tall, wide = block if tiled else (min(block[0], height), width)
-    if tall < 1 or wide < 1 or tall * wide > max(width * height, MAX_BLOCK):
+    least = MIN_TILE if tiled else 1
+    if min(tall, wide) < least or tall * wide > max(width * height, MAX_BLOCK):
         raise DecodeError(f"the TIFF has blocks of {wide} x {tall} pixels")
     return Plan(
-        mode if compression != _JPEG or not alpha else _INKS[photometric][0],
+        mode,
         width,
         height,
         photometric,
@@ -185,22 +187,25 @@ def _blocks(first: Directory, plan: Plan) -> Iterator[Block]:
         for top in range(0, plan.height, tall)
         for left in range(0, plan.width, wide)
     ]
-    if not len(starts) == len(lengths) == len(places) <= MAX_BLOCKS:
+    if not len(starts) == len(lengths) == len(places):
         raise DecodeError(
             f"the TIFF lists {len(starts)} strips or tiles where it needs {len(places)}"
         )
-    if len(starts) and int((starts + lengths).max()) > len(first.blob):
+    if int((starts + lengths).max()) > len(first.blob):
         raise DecodeError("the TIFF is truncated")
     if int(min(starts.min(), lengths.min())) < 0:
         raise DecodeError("the TIFF has a strip of negative size")
+    if int(lengths.sum()) > 4 * len(first.blob):  # the same bytes over and over: a trap
+        raise DecodeError("the TIFF has strips that lie upon one another")
     for place, start, length in zip(places, starts.tolist(), lengths.tolist(), strict=True):
         yield Block(*place, start, length)
 
 
 def _read(first: Directory, plan: Plan) -> Raster:
     tall, wide = plan.block
-    if -(-plan.height // tall) * -(-plan.width // wide) * plan.planes > MAX_BLOCKS:
-        raise DecodeError(f"the TIFF has more than {MAX_BLOCKS} strips or tiles")
+    count = -(-plan.height // tall) * -(-plan.width // wide) * plan.planes
+    if count > MAX_BLOCKS:
+        raise DecodeError(f"the TIFF has {count} strips or tiles, more than {MAX_BLOCKS}")
     kept = plan.inks + bool(plan.alpha)
     channels = CHANNELS[plan.mode]
     raster = np.empty((plan.height, plan.width, channels), np.uint8)

@@ -27,7 +27,9 @@ def inspect(blob: bytes, max_pixels: int) -> Source:
     """The :class:`Source` of a WebP file: canvas, flags, EXIF and ICC profile."""
     kind = blob[12:16]
     width, height, flags = _canvas(kind, blob)
-    pixels = admit("webp", width, height, max_pixels)
+    # beyond its own limit Pillow warns, and later refuses, whatever ours is
+    limit = min(max_pixels, Pillow.MAX_IMAGE_PIXELS or max_pixels)
+    pixels = admit("webp", width, height, limit)
     if flags & _ANIMATED:
         raise DecodeError("the WebP is animated")
     record, icc = Record(), b""

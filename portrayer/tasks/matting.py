@@ -56,25 +56,26 @@ def run(images: Sequence[Image], options: Matting, infer: Infer) -> Product:
     """The people of ``images[0]`` (H, W, 3), cut out as ``options`` say."""
     image = limit(images[0], options.max_side)
     square, where = fit(image, spec(MODEL).side)
-    small = mattes.drop_islands(crop(infer(MODEL, square[None])[0], where))
+    small = crop(square, where)
+    rough = mattes.drop_islands(crop(infer(MODEL, square[None])[0], where))
     if options.refine == "none":
-        matte = resize(small, *image.shape[:2])
+        matte = resize(rough, *image.shape[:2])
     else:
-        matte = mattes.refine(image, crop(square, where), small)
+        matte = mattes.refine(image, small, rough)
     if options.refine == "closed-form":
         matte = mattes.closed_form(image, matte)
     matte = mattes.contract(matte, options.alpha_threshold / 100)
     matte = mattes.feather(mattes.erode(matte, options.erode), options.feather)
-    if options.crop and (box := mattes.bounds(matte, options.margin / 100)):
-        image, matte = image[box], matte[box]
+    whole = (slice(None), slice(None))
+    box = (options.crop and mattes.bounds(matte, options.margin / 100)) or whole
     if options.output == "matte":
-        return Product(composite.quantise(matte), matte)
-    return Product(compose(image, matte, options.background), matte)
+        return Product(composite.quantise(matte[box]), matte[box])
+    colours = composite.foreground(image, small, matte)
+    return Product(on(options.background, colours[box], matte[box], image[box]), matte[box])
 
 
-def compose(image: Image, matte: Matte, background: str) -> Image:
+def on(background: str, colours: Image, matte: Matte, image: Image) -> Image:
     """The cut-out on what stands behind it: RGBA over nothing, RGB over something opaque."""
-    colours = composite.foreground(image, matte)
     if background == "none":
         return composite.cutout(colours, matte)
     if background == "blur":

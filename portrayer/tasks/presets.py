@@ -58,6 +58,19 @@ def preset(name: str, own: Mapping[str, Mapping[str, Any]] | None = None) -> Pre
     raise InvalidOption(f"no preset is called {name!r} (there are: {', '.join([*PRESETS, *(own or {})])}, or a .toml file)")
 
 
+def applied(
+    name: str, task: str, options: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
+    """A preset's options under ``options``, which win; no name, no preset. It must be one for ``task``."""
+    given = {key.replace("_", "-"): value for key, value in options.items()}
+    if not name:
+        return given
+    chosen = preset(name, own)
+    if chosen.task != task:
+        raise InvalidOption(f"preset {name!r} is for the task {chosen.task!r}, not {task!r}")
+    return {key.replace("_", "-"): value for key, value in chosen.options.items()} | given
+
+
 def load(path: Path) -> Preset:
     """A preset from a TOML file; :class:`InvalidOption` where it is none."""
     return _read(read_toml(path), path.stem)

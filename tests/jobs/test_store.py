@@ -79,7 +79,7 @@ def test_a_failed_put_leaves_nothing(store: Store) -> None:
 
 
 def test_put_reads_its_entries_one_by_one(store: Store) -> None:
-    """Entries are streamed: the store may be asked while they are made (names are given that way)."""
+    """Entries are streamed: the store may be asked while they are made, as names are."""
 
     def asks() -> Iterator[tuple[str, str, str]]:
         for entry in entries(3):
@@ -178,6 +178,20 @@ def test_a_forged_claim_changes_nothing(store: Store) -> None:
     assert not store.complete(item, {}), "nor the true one a second time"
 
 
+def test_the_fence_holds_when_the_clock_stands_still(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim given back and taken again is another claim, whatever the clock says."""
+    monkeypatch.setattr(module, "time", lambda: 1e9)
+    store.put("matte", {}, entries(1), id="j")
+    _, first = store.claim("j")
+    assert store.release(first)
+    _, second = store.claim("j")
+    assert first.attempt == second.attempt == 1
+    assert not store.complete(first, {})
+    assert store.complete(second, {})
+
+
 CLAIMER = """
 import sys
 from pathlib import Path
@@ -220,7 +234,7 @@ def test_threads_share_a_store(store: Store) -> None:
         return mine
 
     with ThreadPoolExecutor(4) as pool:
-        ids = sum(pool.map(work, range(4)), [])
+        ids = [id for mine in pool.map(work, range(4)) for id in mine]
     assert len(ids) == len(set(ids)) == 60
 
 

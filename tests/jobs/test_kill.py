@@ -1,0 +1,129 @@
+"""The kill -9 law: a program killed at any instant loses nothing and does nothing twice."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from portrayer.jobs.store import ATTEMPTS, Counts, Item, State, Store
+
+from .killable import WIDTH
+
+ROOT = Path(__file__).parents[2]
+KILLS = 6
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 on Windows")
+
+
+def lay_out(folder: Path, contents: dict[str, bytes]) -> None:
+    """A job "j" over files of these names and contents."""
+    (folder / "in").mkdir()
+    (folder / "out").mkdir()
+    for name, content in contents.items():
+        (folder / "in" / name).write_bytes(content)
+    with Store(folder / "jobs.db") as store:
+        entries = ((str(folder / "in" / n), str(folder / "out" / n), "") for n in contents)
+        store.put("copy", {}, entries, id="j")
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.jobs.killable", str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+def run_until_it_ends(folder: Path, limit: int = 20) -> int:
+    """Start it again each time it dies. Returns how often it was killed."""
+    for kills in range(limit):
+        with start(folder) as program:
+            program.communicate(timeout=60)
+        if program.returncode == 0:
+            return kills
+        assert program.returncode == -signal.SIGKILL
+    raise AssertionError("it never ends")
+
+
+def rows(folder: Path) -> dict[str, Item]:
+    with Store(folder / "jobs.db") as store:
+        return {Path(item.source).name: item for item in store.items("j")}
+
+
+def done(folder: Path) -> dict[str, Item]:
+    return {name: item for name, item in rows(folder).items() if item.state is State.DONE}
+
+
+def trace(folder: Path) -> Counter[str]:
+    path = folder / "trace"
+    return Counter(path.read_text().split() if path.exists() else [])
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_random_moments_it_ends_whole(tmp_path: Path, seed: int) -> None:
+    """Sixty files, six kills: every output whole, every item done, what was done never touched."""
+    random = Random(seed)
+    contents = {f"{i}.bin": random.randbytes(random.randint(1, 60_000)) for i in range(60)}
+    lay_out(tmp_path, contents)
+    before: dict[str, Item] = {}
+    copies: Counter[str] = Counter()
+    kills = 0
+    for _ in range(KILLS):
+        with start(tmp_path) as program:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "ready\n"
+            with suppress(subprocess.TimeoutExpired):
+                program.wait(timeout=random.uniform(0.0, 0.04))
+            program.kill()
+        if program.returncode == 0:
+            break  # a machine so busy that all was done before the kill
+        kills += 1
+        now = done(tmp_path)
+        assert before.items() <= now.items(), "a done row is never changed"
+        for name in before:
+            assert trace(tmp_path)[name] == copies[name], "nor is its picture made again"
+        for name in now:
+            assert (tmp_path / "out" / name).read_bytes() == contents[name]
+        before, copies = now, trace(tmp_path)
+    assert kills > 0
+    assert run_until_it_ends(tmp_path) == 0
+    with Store(tmp_path / "jobs.db") as store:
+        assert store.counts("j") == Counts(total=60, done=60)
+    for name, content in contents.items():
+        assert (tmp_path / "out" / name).read_bytes() == content
+    assert set(trace(tmp_path)) == set(contents)
+    assert trace(tmp_path).total() - 60 <= kills * WIDTH, "at most what was in flight"
+
+
+@pytest.mark.parametrize(("place", "copies"), [("start", 1), ("half", 1), ("moved", 1)])
+def test_killed_at_each_step_it_is_copied_once(tmp_path: Path, place: str, copies: int) -> None:
+    """Killed before, in the middle of, or right after the write: one whole output, copied once."""
+    contents = {f"{i}.bin": b"x" * 100 for i in range(4)}
+    contents["victim.bin"] = f"die at {place}".encode()
+    lay_out(tmp_path, contents)
+    assert run_until_it_ends(tmp_path) == 1
+    victim = done(tmp_path)["victim.bin"]
+    assert trace(tmp_path)["victim.bin"] == copies
+    assert (victim.result == {"adopted": True}) == (place == "moved")
+    assert victim.attempt == (1 if place == "moved" else 2)
+    assert {n: (tmp_path / "out" / n).read_bytes() for n in contents} == contents
+
+
+def test_a_poison_item_fails_alone(tmp_path: Path) -> None:
+    """What kills the program every time is given up after three; its neighbours are all done."""
+    contents = {f"{i}.bin": b"x" * 100 for i in range(8)}
+    contents = {"bad.bin": b"poison"} | contents | {"worse.bin": b"poison"}
+    lay_out(tmp_path, contents)
+    run_until_it_ends(tmp_path)
+    for name, item in rows(tmp_path).items():
+        if contents[name] == b"poison":
+            assert (item.state, item.attempt) == (State.FAILED, ATTEMPTS)
+            assert item.error is not None
+            assert item.error.code == "crashed"
+        else:
+            assert item.state is State.DONE
+            assert (tmp_path / "out" / name).read_bytes() == contents[name]

@@ -2,9 +2,9 @@
 
     python bench/run.py PHOTOS [--images 200] [--rembg rembg] [--rounds 3]
 
-The photos are repeated to ``--images`` files. rembg gets the network as ONNX at its own 320 px; Portrayer runs it at the
-size it ships with, which is more work. Rounds alternate; the ratio is of medians, start-up included on both sides. Memory is
-sampled while Portrayer runs.
+The photos are repeated to ``--images`` files. rembg gets the network as ONNX at its own 320 px;
+Portrayer runs it at the size it ships with, which is more work. Rounds alternate; the ratio is of
+medians, start-up included on both sides. Memory is sampled while Portrayer runs.
 """
 
 from __future__ import annotations
@@ -35,9 +35,23 @@ def folder_of(photos: Sequence[Path], count: int, where: Path) -> Path:
     return where
 
 
-def run_portrayer(source: Path, out: Path, extra: Sequence[str]) -> tuple[float, dict, list[tuple[int, int]]]:
-    """Whole-process seconds, the program's own report, and (photos done, resident bytes) samples."""
-    command = [sys.executable, "-m", "portrayer", "matte", str(source), "-o", str(out), "--json", *extra]
+def run_portrayer(
+    source: Path, out: Path, extra: Sequence[str]
+) -> tuple[float, dict, list[tuple[int, int]]]:
+    """Whole-process seconds, the program's own report, and (photos done, resident bytes)
+    samples.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "portrayer",
+        "matte",
+        str(source),
+        "-o",
+        str(out),
+        "--json",
+        *extra,
+    ]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     samples = []
@@ -61,14 +75,22 @@ def flatness(samples: list[tuple[int, int]], count: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("photos", type=Path)
     parser.add_argument("--images", type=int, default=200)
-    parser.add_argument("--rembg", default=shutil.which("rembg") or "", help="the rembg program, where it is installed")
+    parser.add_argument(
+        "--rembg",
+        default=shutil.which("rembg") or "",
+        help="the rembg program, where it is installed",
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     args, extra = parser.parse_known_args()
-    photos = sorted(p for p in args.photos.iterdir() if p.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"})
+    photos = sorted(
+        p for p in args.photos.iterdir() if p.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"}
+    )
     if not photos:
         raise SystemExit(f"no photos in {args.photos}")
     ours, whole, peers, memory, report = [], [], [], [], {}
@@ -79,13 +101,18 @@ def main() -> None:
             from peers.rembg import Peer
 
             peer = Peer(args.rembg, place / "models")
-            peer.run(folder_of(photos, 1, place / "warm-up"), place / "warmed")  # compiles and caches at its first run
+            peer.run(
+                folder_of(photos, 1, place / "warm-up"), place / "warmed"
+            )  # compiles and caches at its first run
         for number in range(args.rounds):
             seconds, report, samples = run_portrayer(source, place / f"out{number}", extra)
             ours.append(report["images_per_second"])
             whole.append(args.images / seconds)
             memory.append(flatness(samples, args.images))
-            print(f"portrayer  {ours[-1]:6.2f} images/s ({whole[-1]:.2f} with start-up)", file=sys.stderr)
+            print(
+                f"portrayer  {ours[-1]:6.2f} images/s ({whole[-1]:.2f} with start-up)",
+                file=sys.stderr,
+            )
             shutil.rmtree(place / f"out{number}")
             if args.rembg:
                 peers.append(peer.run(source, place / f"peer{number}"))

@@ -1,9 +1,10 @@
-"""How good the shipped matting is, through the whole program (fit, forward, refine), compared at 512 px.
+"""How good the shipped matting is, through the whole program (fit, forward, refine), compared at
+512 px.
 
     python train/evaluate.py ../shared/data [--precision float32] [--sheet out/sheet.png]
 
-MAD: mean absolute difference of alpha; IoU at .5; band: MAD within 7 px of soft alpha. Pixels that a hand-drawn label
-does not vouch for are left out.
+MAD: mean absolute difference of alpha; IoU at .5; band: MAD within 7 px of soft alpha. Pixels that
+a hand-drawn label does not vouch for are left out.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from data import VAL_REPOS
 
 from portrayer import Studio
 from portrayer.image import codec
+from portrayer.image.composite import over
 from portrayer.image.geometry import resize
 
 SIDE = 512
@@ -76,30 +78,41 @@ def compare(found: np.ndarray, case: Case) -> tuple[float, float, float]:
     scale = SIDE / max(found.shape)
     h, w = round(found.shape[0] * scale), round(found.shape[1] * scale)
     p, a = resize(found, h, w), resize(case.alpha, h, w)
-    known = np.ones((h, w), bool) if case.sure is None else resize(case.sure.astype(np.uint8), h, w) > 0
+    known = (
+        np.ones((h, w), bool) if case.sure is None else resize(case.sure.astype(np.uint8), h, w) > 0
+    )
     both, either = ((p > 0.5) & (a > 0.5) & known).sum(), (((p > 0.5) | (a > 0.5)) & known).sum()
     band = (cv2.dilate(((a > 0.04) & (a < 0.96)).astype(np.uint8), np.ones((7, 7))) > 0) & known
     error = np.abs(p - a)
-    return float(error[known].mean()), float(both / either) if either else 1.0, float(error[band].mean()) if band.any() else 0.0
+    return (
+        float(error[known].mean()),
+        float(both / either) if either else 1.0,
+        float(error[band].mean()) if band.any() else 0.0,
+    )
 
 
 def tile(photo: np.ndarray, image: np.ndarray, height: int = 300) -> np.ndarray:
-    width = round(photo.shape[1] * height / photo.shape[0])
-    rgba = resize(image, height, width)
-    a = resize(image[..., 3].astype(np.float32) / 255, height, width)[..., None]
-    noise = np.random.default_rng(0).integers(0, 255, (height // 12 + 1, width // 12 + 1, 3), np.uint8)
-    busy = cv2.resize(noise, (width, height), interpolation=cv2.INTER_NEAREST)
-    parts = [resize(photo, height, width)]
-    parts += [(rgba[..., :3] * a + b * (1 - a)).astype(np.uint8) for b in (255, 0, busy)]
-    return np.hstack(parts)
+    h, w = photo.shape[:2]
+    noise = np.random.default_rng(0).integers(0, 255, (25, 25, 3), np.uint8)
+    busy = cv2.resize(noise, (w, h), interpolation=cv2.INTER_NEAREST)
+    alpha = image[..., 3] * np.float32(1 / 255)
+    backs = (np.full_like(photo, 255), np.zeros_like(photo), busy)
+    shown = [photo, *(over(np.ascontiguousarray(image[..., :3]), alpha, b) for b in backs)]
+    return np.hstack([resize(part, height, round(w * height / h)) for part in shown])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--refine", default="fast")
-    parser.add_argument("--sheet", type=Path, help="also draw the real photos over white, black and a busy background")
+    parser.add_argument(
+        "--sheet",
+        type=Path,
+        help="also draw the real photos over white, black and a busy background",
+    )
     parser.add_argument("--worst", type=int, default=0, help="name the N worst photos of each set")
     args = parser.parse_args()
     sets = {
@@ -113,15 +126,21 @@ def main() -> None:
     with Studio(precision=args.precision) as studio:
         for name, cases in sets.items():
             listed = list(cases)
-            results = studio.map("matte", (c.photo for c in listed), output="matte", refine=args.refine)
-            scores = [(compare(r.matte, c), c.photo.name) for r, c in zip(results, listed, strict=True)]
+            results = studio.map(
+                "matte", (c.photo for c in listed), output="matte", refine=args.refine
+            )
+            scores = [
+                (compare(r.matte, c), c.photo.name) for r, c in zip(results, listed, strict=True)
+            ]
             mad, iou, band = np.mean([s for s, _ in scores], 0)
             print(f"{name:24}{len(listed):7}{mad:9.4f}{iou:8.4f}{band:8.4f}", flush=True)
             for (m, i, b), photo in sorted(scores, reverse=True)[: args.worst]:
                 print(f"    {photo:30}{m:9.4f}{i:8.4f}{b:8.4f}")
         if args.sheet:
             photos = sorted((args.data / "real/photo").glob("*"))
-            tiles = [tile(codec.decode(p.read_bytes()).image, studio.matte(p).image) for p in photos]
+            tiles = [
+                tile(codec.decode(p.read_bytes()).image, studio.matte(p).image) for p in photos
+            ]
             width = max(t.shape[1] for t in tiles)
             sheet = np.vstack([np.pad(t, ((0, 6), (0, width - t.shape[1]), (0, 0))) for t in tiles])
             args.sheet.parent.mkdir(parents=True, exist_ok=True)

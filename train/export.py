@@ -1,6 +1,6 @@
 """Ship a trained network: half precision into the package, its size and sha256 into the catalogue.
 
-    python train/export.py runs/b/ema.safetensors portrait-matting
+python train/export.py runs/b/ema.safetensors portrait-matting
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ ROOT = Path(__file__).resolve().parents[1] / "portrayer"
 
 def main() -> None:
     trained, name = Path(sys.argv[1]), sys.argv[2]
-    tensors = {k: v.to(torch.float16).contiguous() if v.is_floating_point() else v for k, v in load_file(trained).items()}
+    tensors = {
+        k: v.to(torch.float16).contiguous() if v.is_floating_point() else v
+        for k, v in load_file(trained).items()
+    }
     blob = save(tensors)
     target = ROOT / "weights" / f"{name}.safetensors"
     target.parent.mkdir(exist_ok=True)

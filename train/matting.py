@@ -2,8 +2,9 @@
 
     python train/matting.py --data ../shared/data --out runs/a --minutes 40 --sizes 224:0.6,384:0.4
 
-One process a core, each with its own data stream; weights are averaged every few steps (local SGD, Stich 2019), which
-forgives a core that is shared. The schedule follows the clock. ``runs/a/`` gets ``last.pt`` (to go on with ``--init``),
+One process a core, each with its own data stream; weights are averaged every few steps (local SGD,
+Stich 2019), which forgives a core that is shared. The schedule follows the clock. ``runs/a/`` gets
+``last.pt`` (to go on with ``--init``),
 ``ema.safetensors`` (what ``train/export.py`` ships) and ``log.jsonl``.
 """
 
@@ -19,9 +20,17 @@ import threading
 import time
 from pathlib import Path
 
-for name, value in {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "268435456"}.items():
+for name, value in {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "100000000000",
+    "MALLOC_TOP_PAD_": "268435456",
+}.items():
     if os.environ.get(name) != value:  # glibc reads these at start-up only
-        os.environ |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "268435456"}
+        os.environ |= {
+            "MALLOC_MMAP_MAX_": "0",
+            "MALLOC_TRIM_THRESHOLD_": "100000000000",
+            "MALLOC_TOP_PAD_": "268435456",
+        }
         os.execv(sys.executable, [sys.executable, *sys.argv])
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
@@ -52,8 +61,12 @@ def weighted(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return (values * weight).sum() / weight.sum().clamp_min(1)
 
 
-def loss(logits: torch.Tensor, coarse: torch.Tensor, alpha: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Cross entropy for who, L1 for how much, both again in the soft band, and gradients at three scales for edges."""
+def loss(
+    logits: torch.Tensor, coarse: torch.Tensor, alpha: torch.Tensor, weight: torch.Tensor
+) -> torch.Tensor:
+    """Cross entropy for who, L1 for how much, both again in the soft band, and gradients at three
+    scales for edges.
+    """
     logits, coarse = logits.float(), coarse.float()
     p = torch.sigmoid(logits)
     error = (p - alpha).abs()
@@ -64,18 +77,27 @@ def loss(logits: torch.Tensor, coarse: torch.Tensor, alpha: torch.Tensor, weight
     for _ in range(3):
         for axis in (2, 3):
             slope = torch.diff(a, dim=axis) - torch.diff(b, dim=axis)
-            both = torch.minimum(w.narrow(axis, 1, w.shape[axis] - 1), w.narrow(axis, 0, w.shape[axis] - 1))
+            both = torch.minimum(
+                w.narrow(axis, 1, w.shape[axis] - 1), w.narrow(axis, 0, w.shape[axis] - 1)
+            )
             total = total + 0.5 * weighted(slope.abs(), both)
         a, b, w = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2), -F.max_pool2d(-w, 2)
     small, known = (F.interpolate(t, size=coarse.shape[2:], mode="area") for t in (alpha, weight))
-    return total + 0.4 * weighted(F.binary_cross_entropy_with_logits(coarse, small, reduction="none"), known)
+    return total + 0.4 * weighted(
+        F.binary_cross_entropy_with_logits(coarse, small, reduction="none"), known
+    )
 
 
-def feed(maker: pictures.Maker, seed: int, batch: int, side_now, out: queue.Queue, stop: threading.Event) -> None:
+def feed(
+    maker: pictures.Maker, seed: int, batch: int, side_now, out: queue.Queue, stop: threading.Event
+) -> None:
     rng = np.random.default_rng(seed)
     while not stop.is_set():
         side = side_now()
-        made = [maker.sample(rng, side) for _ in range(batch if side < 320 else max(4, batch * 224 * 224 // side**2))]
+        made = [
+            maker.sample(rng, side)
+            for _ in range(batch if side < 320 else max(4, batch * 224 * 224 // side**2))
+        ]
         item = tuple(np.stack(x) for x in zip(*made, strict=True))
         while not stop.is_set():
             try:
@@ -87,7 +109,9 @@ def feed(maker: pictures.Maker, seed: int, batch: int, side_now, out: queue.Queu
 
 @torch.inference_mode()
 def score(net: torch.nn.Module, sources: list[pictures.Source], side: int) -> dict[str, float]:
-    """MAD, IoU at .5 and MAD in the soft band of the plain network output (no refinement), at each photo's cached size."""
+    """MAD, IoU at .5 and MAD in the soft band of the plain network output (no refinement), at each
+    photo's cached size.
+    """
     net.eval()
     mads, ious, bands = [], [], []
     for s in sources:
@@ -102,18 +126,26 @@ def score(net: torch.nn.Module, sources: list[pictures.Source], side: int) -> di
         band = cv2.dilate(((a > 0.04) & (a < 0.96)).astype(np.uint8), np.ones((7, 7))) > 0
         bands.append(np.abs(p - a)[band & known].mean() if (band & known).any() else 0)
     net.train()
-    return {"mad": round(float(np.mean(mads)), 4), "iou": round(float(np.mean(ious)), 4), "band": round(float(np.mean(bands)), 4)}
+    return {
+        "mad": round(float(np.mean(mads)), 4),
+        "iou": round(float(np.mean(ious)), 4),
+        "band": round(float(np.mean(bands)), 4),
+    }
 
 
 def flat(net: torch.nn.Module) -> list[torch.Tensor]:
     return [t for t in net.state_dict().values() if t.is_floating_point()]
 
 
-def work(rank: int, world: int, args: argparse.Namespace, maker: pictures.Maker, checks: dict[str, list]) -> None:
+def work(
+    rank: int, world: int, args: argparse.Namespace, maker: pictures.Maker, checks: dict[str, list]
+) -> None:
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(1)
     torch.manual_seed(args.seed)
-    dist.init_process_group("gloo", init_method=f"file://{args.out.resolve()}/rendezvous", rank=rank, world_size=world)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{args.out.resolve()}/rendezvous", rank=rank, world_size=world
+    )
     net = UNet().to(memory_format=torch.channels_last)
     if args.init:
         net.load_state_dict(load_file(args.init))
@@ -122,7 +154,10 @@ def work(rank: int, world: int, args: argparse.Namespace, maker: pictures.Maker,
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}], lr=args.lr, betas=(0.9, 0.98), fused=True
+        [{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}],
+        lr=args.lr,
+        betas=(0.9, 0.98),
+        fused=True,
     )
     sizes = [(int(a), float(b)) for a, b in (part.split(":") for part in args.sizes.split(","))]
     start = time.time()
@@ -138,11 +173,19 @@ def work(rank: int, world: int, args: argparse.Namespace, maker: pictures.Maker,
 
     batches: queue.Queue = queue.Queue(4)
     stop = threading.Event()
-    threading.Thread(target=feed, args=(maker, args.seed * 1000 + rank, args.batch, side_now, batches, stop), daemon=True).start()
+    threading.Thread(
+        target=feed,
+        args=(maker, args.seed * 1000 + rank, args.batch, side_now, batches, stop),
+        daemon=True,
+    ).start()
     step, seen, next_check, running = 0, 0, args.check * 60, 0.0
     over = torch.zeros(1)
     while over.item() < world:
-        rate = args.lr * min(1.0, (step + 1) / args.warm) * max(0.5 * (1 + math.cos(math.pi * progress())), 0.003)
+        rate = (
+            args.lr
+            * min(1.0, (step + 1) / args.warm)
+            * max(0.5 * (1 + math.cos(math.pi * progress())), 0.003)
+        )
         for group in optimiser.param_groups:
             group["lr"] = rate
         image, alpha, weight = batches.get()
@@ -163,17 +206,28 @@ def work(rank: int, world: int, args: argparse.Namespace, maker: pictures.Maker,
         with torch.no_grad():
             vector = torch.cat([t.reshape(-1) for t in flat(net)])
             dist.all_reduce(vector)
-            for t, part in zip(flat(net), (vector / world).split([t.numel() for t in flat(net)]), strict=True):
+            for t, part in zip(
+                flat(net), (vector / world).split([t.numel() for t in flat(net)]), strict=True
+            ):
                 t.copy_(part.view(t.shape))
             decay = min(0.97, (step / SYNC) / (10 + step / SYNC))
             for e, t in zip(flat(ema), flat(net), strict=True):
                 e.lerp_(t, 1 - decay)
         if rank == 0 and (time.time() - start > next_check or over.item() >= world):
             next_check += args.check * 60
-            save_file({k: v.contiguous() for k, v in ema.state_dict().items()}, args.out / "ema.tmp")
+            save_file(
+                {k: v.contiguous() for k, v in ema.state_dict().items()}, args.out / "ema.tmp"
+            )
             os.replace(args.out / "ema.tmp", args.out / "ema.safetensors")
             side = sizes[-1][0]
-            row = {"minute": round((time.time() - start) / 60, 1), "step": step, "samples": seen * world, "side": side_now(), "lr": round(rate, 6), "loss": round(running, 4)}
+            row = {
+                "minute": round((time.time() - start) / 60, 1),
+                "step": step,
+                "samples": seen * world,
+                "side": side_now(),
+                "lr": round(rate, 6),
+                "loss": round(running, 4),
+            }
             row |= {name: score(ema, sources, side) for name, sources in checks.items()}
             with open(args.out / "log.jsonl", "a") as f:
                 f.write(json.dumps(row) + "\n")
@@ -183,7 +237,9 @@ def work(rank: int, world: int, args: argparse.Namespace, maker: pictures.Maker,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--labels", type=Path, help="folder of labels drawn by hand (train/labels)")
     parser.add_argument("--out", type=Path, required=True)
@@ -201,8 +257,14 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "rendezvous").unlink(missing_ok=True)
     cv2.setNumThreads(1)
-    groups = [(pictures.portraits(args.data, "train"), 0.5), (pictures.stock(args.data, "train"), 0.25)]
-    checks = {"portraits": pictures.portraits(args.data, "val")[::3], "stock": pictures.stock(args.data, "val")}
+    groups = [
+        (pictures.portraits(args.data, "train"), 0.5),
+        (pictures.stock(args.data, "train"), 0.25),
+    ]
+    checks = {
+        "portraits": pictures.portraits(args.data, "val")[::3],
+        "stock": pictures.stock(args.data, "val"),
+    }
     scenes = pictures.scenes(args.data, "train")
     for folder, share in (("stock", 0.45), ("portraits", 0.3)) if args.labels else ():
         drawn, held, empty = pictures.drawn(args.data / folder, args.labels / f"{folder}.json")
@@ -210,13 +272,28 @@ def main() -> None:
         scenes += empty
         if held:
             checks["drawn"] = held
-    shares = np.concatenate([np.array([s.weight for s in g]) * share / sum(s.weight for s in g) for g, share in groups])
+    shares = np.concatenate(
+        [np.array([s.weight for s in g]) * share / sum(s.weight for s in g) for g, share in groups]
+    )
     maker = pictures.Maker([s for g, _ in groups for s in g], shares, scenes)
-    print(json.dumps({"sources": [len(g) for g, _ in groups], "scenes": len(scenes), "checks": {k: len(v) for k, v in checks.items()}, "args": {k: str(v) for k, v in vars(args).items()}}), flush=True)
+    print(
+        json.dumps(
+            {
+                "sources": [len(g) for g, _ in groups],
+                "scenes": len(scenes),
+                "checks": {k: len(v) for k, v in checks.items()},
+                "args": {k: str(v) for k, v in vars(args).items()},
+            }
+        ),
+        flush=True,
+    )
     import multiprocessing
 
     context = multiprocessing.get_context("fork")  # the pictures are shared by copy-on-write
-    children = [context.Process(target=work, args=(r, args.processes, args, maker, checks)) for r in range(args.processes)]
+    children = [
+        context.Process(target=work, args=(r, args.processes, args, maker, checks))
+        for r in range(args.processes)
+    ]
     for child in children:
         child.start()
     for child in children:

@@ -36,7 +36,14 @@ def export(path: Path, name: str = "portrait-matting") -> None:
     net.load_state_dict(weights.load(row.weights))
     path.parent.mkdir(parents=True, exist_ok=True)
     blank = torch.zeros(1, 3, SIDE, SIDE)
-    torch.onnx.export(Normalised(fold(net.eval())), (blank,), str(path), input_names=["input"], output_names=["alpha"], dynamo=False)
+    torch.onnx.export(
+        Normalised(fold(net.eval())),
+        (blank,),
+        str(path),
+        input_names=["input"],
+        output_names=["alpha"],
+        dynamo=False,
+    )
 
 
 class Peer:
@@ -48,7 +55,9 @@ class Peer:
         self.environment = {**os.environ, "U2NET_HOME": str(home), "MODEL_CHECKSUM_DISABLED": "1"}
 
     def run(self, source: Path, out: Path) -> float:
-        """Images per second over the folder, start-up included; checks that every photo came out."""
+        """Images per second over the folder, start-up included; checks that every photo came
+        out.
+        """
         out.mkdir()
         extra = json.dumps({"model_path": str(self.model)})
         command = [self.program, "p", "-m", "u2net_custom", "-x", extra, str(source), str(out)]

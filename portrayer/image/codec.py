@@ -188,7 +188,7 @@ def format_of(path: Path, default: str = "png") -> str:
 def from_array(array: NDArray[np.uint8]) -> Image:
     """(H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA uint8 as (H, W, 3) RGB, transparency over white.
 
-    Raises :class:`DecodeError` for an array of another shape.
+    Contiguous RGB is returned as it is. Raises :class:`DecodeError` for an array of another shape.
     """
     mode = _ARRAYS.get(array.shape[2:])
     if mode is None or array.dtype != np.uint8 or not array.size or array.ndim > 3:

@@ -16,9 +16,9 @@ WINDOWS = 45, 5  # pixels of the small photo that colours are averaged over, fir
 def foreground(image: Image, small: Image, matte: Matte) -> Image:
     """The photo (H, W, 3) with the background's colour taken out of its soft pixels.
 
-    ``small``: the same photo at a size of a few hundred pixels. Blur fusion (Forte, 2021), twice: the averages of
-    foreground and background around a pixel are smooth, so they are taken at the small size; the pixel's own colour
-    corrects them at full size, in the soft band only.
+    ``small``: the same photo at a size of a few hundred pixels. Blur fusion (Forte, 2021), twice:
+    the averages of foreground and background around a pixel are smooth, so they are taken at the
+    small size; the pixel's own colour corrects them at full size, in the soft band only.
     """
     height, width = matte.shape
     alpha = resize(matte, *small.shape[:2])
@@ -63,7 +63,9 @@ def over(colours: Image, matte: Matte, back: Image) -> Image:
 
 
 def over_colour(colours: Image, matte: Matte, colour: tuple[int, int, int, int]) -> Image:
-    """Over one colour (r, g, b, a): RGB where it is opaque, RGBA where it lets something through."""
+    """Over one colour (r, g, b, a): RGB where it is opaque, RGBA where it lets something
+    through.
+    """
     *rgb, opacity = colour
     plain = np.empty_like(colours)
     plain[:] = rgb
@@ -76,7 +78,9 @@ def over_colour(colours: Image, matte: Matte, colour: tuple[int, int, int, int])
 
 
 def blurred(image: Image, matte: Matte, strength: float = 0.02) -> Image:
-    """The photo's own background out of focus, the person not smeared into it. ``strength``: share of the long side."""
+    """The photo's own background out of focus, the person not smeared into it. ``strength``: share
+    of the long side.
+    """
     height, width = matte.shape
     scale = min(1.0, COARSE / max(height, width))
     h, w = max(1, round(height * scale)), max(1, round(width * scale))

@@ -14,6 +14,7 @@ from portrayer.image.directory import Directory
 MAX_TEXT = (
     2000  # characters of one credit: a JPEG segment ends at 64 kB, and a name is never this long
 )
+_HEADER = b"II*\0\x08\0\0\0"
 MAX_NOTE = 16_000  # bytes of a note, for the same segment
 
 
@@ -89,9 +90,6 @@ def exif(credits: Credits, note: Mapping[str, str]) -> bytes:
         main[directory.EXIF] = (directory.LONG, struct.pack("<I", after))
         return _HEADER + directory.write(main, start) + directory.write(sub, after)
     return _HEADER + directory.write(main, start)
-
-
-_HEADER = b"II*\0" + struct.pack("<I", 8)
 
 
 def _text(where: Directory, tag: int) -> str | None:

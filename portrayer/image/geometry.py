@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 
 from portrayer.types import Image
 
-PAD = 124  # grey level of letterbox bars: the mean of natural pictures, so that normalised bars are near zero
+# grey level of letterbox bars: the mean of natural pictures, so that normalised bars are near zero
+PAD = 124
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
     """Where a picture lies inside a model's square: the inverse of a letterbox.
 
-    ``height``, ``width``: the original's size; ``box``: (top, left, bottom, right) of its content in the square.
+    ``height``, ``width``: the original's size; ``box``: (top, left, bottom, right) of its content
+    in the square.
     """
 
     height: int
@@ -47,7 +49,9 @@ def crop(square: NDArray[Any], where: Fit) -> NDArray[Any]:
 
 
 def unfit(square: NDArray[Any], where: Fit) -> NDArray[Any]:
-    """The inverse of :func:`fit` for a map over the square: (side, side) to (H, W), same dtype, bilinear."""
+    """The inverse of :func:`fit` for a map over the square: (side, side) to (H, W), same dtype,
+    bilinear.
+    """
     return resize(crop(square, where), where.height, where.width)
 
 
@@ -59,7 +63,8 @@ def resize(array: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     if height > h or width > w:
         return cv2.resize(array, (width, height), interpolation=cv2.INTER_LINEAR)
     if h % 2 == w % 2 == 0 and h >= 4 * height and w >= 4 * width:
-        # An exact half has a fast path of its own, and leaves a quarter of the pixels to the slow one.
+        # An exact half has a fast path of its own, and leaves a quarter of the pixels to the slow
+        # one.
         array = cv2.resize(array, (w // 2, h // 2), interpolation=cv2.INTER_AREA)
     return cv2.resize(array, (width, height), interpolation=cv2.INTER_AREA)
 

@@ -20,11 +20,15 @@ Floats = NDArray[np.float32]
 Box = tuple[slice, slice]
 
 
-def refine(image: Image, small: Image, matte: Matte, *, radius: int = 2, eps: float = 2e-4) -> Matte:
-    """A small matte (h, w) at the resolution of ``image`` (H, W, 3), its edges drawn by the photo's.
+def refine(
+    image: Image, small: Image, matte: Matte, *, radius: int = 2, eps: float = 2e-4
+) -> Matte:
+    """A small matte (h, w) at the resolution of ``image`` (H, W, 3), its edges drawn by the
+    photo's.
 
-    ``small`` is the same photo at (h, w). Fast guided filter with a colour guide (He and Sun, 2015): the local linear
-    model matte = a . colour + b is fitted at the small size and evaluated at the full one, in the soft band only.
+    ``small`` is the same photo at (h, w). Fast guided filter with a colour guide (He and Sun,
+    2015): the local linear model matte = a . colour + b is fitted at the small size and evaluated
+    at the full one, in the soft band only.
     """
     height, width = image.shape[:2]
     full: Matte = resize(matte, height, width)
@@ -55,10 +59,13 @@ def guide(image: Image, matte: Matte, radius: int, eps: float) -> tuple[Floats, 
     r, g, b = cv2.split(colour)
     products = cv2.merge([r * r, r * g, r * b, g * g])
     rr, rg, rb, gg = cv2.split(cv2.blur(products, size, borderType=cv2.BORDER_REFLECT))
-    gb, bb, pm = cv2.split(cv2.blur(cv2.merge([g * b, b * b, matte]), size, borderType=cv2.BORDER_REFLECT))
+    gb, bb, pm = cv2.split(
+        cv2.blur(cv2.merge([g * b, b * b, matte]), size, borderType=cv2.BORDER_REFLECT)
+    )
     rp, gp, bp = cv2.split(cv2.blur(colour * matte[..., None], size, borderType=cv2.BORDER_REFLECT))
     mr, mg, mb = cv2.split(mean)
-    # Covariance of the colours (regularised) and with the matte; the inverse of a symmetric 3x3 by its cofactors.
+    # Covariance of the colours (regularised) and with the matte; the inverse of a symmetric 3x3 by
+    # its cofactors.
     rr, gg, bb = rr - mr * mr + eps, gg - mg * mg + eps, bb - mb * mb + eps
     rg, rb, gb = rg - mr * mg, rb - mr * mb, gb - mg * mb
     rp, gp, bp = rp - mr * pm, gp - mg * pm, bp - mb * pm
@@ -77,10 +84,11 @@ def guide(image: Image, matte: Matte, radius: int, eps: float) -> tuple[Floats, 
 def lift(
     maps: Sequence[NDArray[Any]], band: NDArray[np.uint8], height: int, width: int
 ) -> Iterator[tuple[Box, list[NDArray[Any]]]]:
-    """Small maps (h, w[, C]) brought to (H, W) bilinearly, tile by tile, only where ``band`` (h, w) is set.
+    """Small maps (h, w[, C]) brought to (H, W) bilinearly, tile by tile, only where ``band`` (h, w)
+    is set.
 
-    Yields the full-size box and the maps inside it; the boxes do not overlap. Within a pixel of what a resize of the
-    whole maps would give, at a fraction of its time and memory.
+    Yields the full-size box and the maps inside it; the boxes do not overlap. Within a pixel of
+    what a resize of the whole maps would give, at a fraction of its time and memory.
     """
     h, w = band.shape
     for top, bottom in _spans(h, TILE / height):
@@ -115,7 +123,9 @@ def _spans(length: int, share: float) -> Iterator[tuple[int, int]]:
 
 
 def _around(start: int, stop: int, length: int, full: int) -> tuple[Span, slice]:
-    """The span of [start, stop) with a margin of two, and the part of the resized stretch that is kept."""
+    """The span of [start, stop) with a margin of two, and the part of the resized stretch that is
+    kept.
+    """
     scale = full / length
     low, high = max(0, start - 2), min(length, stop + 2)
     target = slice(round(start * scale), round(stop * scale))
@@ -125,8 +135,12 @@ def _around(start: int, stop: int, length: int, full: int) -> tuple[Span, slice]
 
 
 def drop_islands(matte: Matte, share: float = 0.02) -> Matte:
-    """Without the parts that are smaller than ``share`` of the largest one: they are never somebody."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((matte > 0.2).astype(np.uint8), connectivity=8)
+    """Without the parts that are smaller than ``share`` of the largest one: they are never
+    somebody.
+    """
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(
+        (matte > 0.2).astype(np.uint8), connectivity=8
+    )
     if count <= 2:
         return matte
     areas = stats[:, cv2.CC_STAT_AREA]
@@ -135,12 +149,16 @@ def drop_islands(matte: Matte, share: float = 0.02) -> Matte:
     if not small.any():
         return matte
     gone = cv2.dilate(small[labels].astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    kept = cv2.dilate((~small[labels] & (labels > 0)).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    kept = (
+        cv2.dilate((~small[labels] & (labels > 0)).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    )
     return np.where(gone & ~kept, np.float32(0), matte)
 
 
 def contract(matte: Matte, threshold: float) -> Matte:
-    """Pull soft values apart: below ``threshold`` to 0, above 1 - threshold to 1; at .5 nothing soft is left."""
+    """Pull soft values apart: below ``threshold`` to 0, above 1 - threshold to 1; at .5 nothing
+    soft is left.
+    """
     if threshold <= 0:
         return matte
     if threshold >= 0.5:
@@ -168,7 +186,9 @@ def feather(matte: Matte, pixels: float) -> Matte:
 
 
 def bounds(matte: Matte, margin: float = 0.0) -> Box | None:
-    """The box around what is visible, ``margin`` (a share of its longer side) added; None for an empty matte."""
+    """The box around what is visible, ``margin`` (a share of its longer side) added; None for an
+    empty matte.
+    """
     seen = matte > 0.1
     rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
     if rows.size == 0:

@@ -20,13 +20,13 @@ from portrayer.image import credits as credit
 from portrayer.image.credits import Credits, Record
 from portrayer.image.source import (
     MAX_PROFILE,
-    TO_8_BIT,
     Mode,
     Raster,
     Source,
     admit,
     from_pillow,
     strips,
+    to_8_bit,
 )
 from portrayer.types import Image
 
@@ -237,10 +237,7 @@ def _read_deep(blob: bytes, chunks: list[Chunk], shape: Shape) -> Raster:
     _, mode, _, _ = _COLOURS[shape.colour]
     if mode == "LA":  # OpenCV spreads grey and alpha to four channels
         samples = samples[..., 2:]
-    result = np.empty(samples.shape, np.uint8)
-    for rows in strips(*samples.shape[:2]):
-        result[rows] = TO_8_BIT[samples[rows]]
-    return Raster(mode, result)
+    return Raster(mode, to_8_bit(samples))
 
 
 def _key(blob: bytes, chunks: list[Chunk], shape: Shape) -> NDArray[np.uint16] | None:
@@ -258,7 +255,7 @@ def _keyed(samples: NDArray[Any], key: NDArray[np.uint16]) -> NDArray[np.uint8]:
     result = np.empty((*samples.shape[:2], 4), np.uint8)
     for rows in strips(*samples.shape[:2]):
         part = samples[rows].reshape(-1, samples.shape[1], len(key))
-        result[rows, :, :3] = TO_8_BIT[part] if part.dtype == np.uint16 else part
+        result[rows, :, :3] = to_8_bit(part) if part.dtype == np.uint16 else part
         result[rows, :, 3] = np.where((part == key).all(axis=2), 0, 255)
     return result
 

@@ -21,18 +21,28 @@ def checkerboard(height: int, width: int, square: int = 16) -> Image:
 
 
 def before_after(pairs: Sequence[tuple[Image, Image]]) -> Image:
-    """One row a pair: the photo (H, W, 3), then its RGBA cut-out over a checkerboard, white and black."""
+    """One row a pair: the photo (H, W, 3), then its RGBA cut-out over a checkerboard, white and
+    black.
+    """
     rows = []
     for photo, cut in pairs:
-        width = round(cut.shape[1] * HEIGHT / cut.shape[0])
-        small = resize(cut, HEIGHT, width)
-        alpha = small[..., 3].astype(np.float32) / 255
-        # Averaging straight colours would mix in those under alpha 0; the photo's own are everywhere.
-        colours = np.ascontiguousarray(small[..., :3])
-        plain = [np.full_like(colours, value) for value in (255, 0)]
-        behind = [checkerboard(HEIGHT, width), *plain]
-        tiles = [resize(photo, HEIGHT, width), *(over(colours, alpha, b) for b in behind)]
-        rows.append(np.hstack([np.pad(t, ((0, GAP), (0, GAP), (0, 0)), constant_values=128) for t in tiles]))
+        height, width = cut.shape[:2]
+        alpha = cut[..., 3] * np.float32(1 / 255)
+        colours = np.ascontiguousarray(cut[..., :3])
+        backs = [
+            checkerboard(height, width, max(4, height // 24)),
+            *(np.full_like(colours, value) for value in (255, 0)),
+        ]
+        # Composited first, reduced second: straight colours must not be averaged.
+        tiles = [
+            resize(tile, HEIGHT, round(width * HEIGHT / height))
+            for tile in (photo, *(over(colours, alpha, back) for back in backs))
+        ]
+        rows.append(
+            np.hstack([np.pad(t, ((0, GAP), (0, GAP), (0, 0)), constant_values=128) for t in tiles])
+        )
     widest = max(row.shape[1] for row in rows)
-    padded = [np.pad(r, ((0, 0), (0, widest - r.shape[1]), (0, 0)), constant_values=128) for r in rows]
+    padded = [
+        np.pad(r, ((0, 0), (0, widest - r.shape[1]), (0, 0)), constant_values=128) for r in rows
+    ]
     return np.vstack(padded)

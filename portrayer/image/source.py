@@ -24,7 +24,7 @@ _PLAIN: dict[str, Mode] = {"1": "L", "L": "L", "CMYK": "CMYK"}
 MAX_PROFILE = 4 << 20  # bytes of an ICC profile; the largest press profiles have about 3 MB
 
 # sample value 0..65535 to 0..255, rounded: 65535 / 255 = 257
-TO_8_BIT = ((np.arange(65536, dtype=np.uint32) + 128) // 257).astype(np.uint8)
+_TO_8_BIT = ((np.arange(65536, dtype=np.uint32) + 128) // 257).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,14 @@ def strips(height: int, width: int) -> Iterator[slice]:
     """Slices of rows that cover a picture from top to bottom, about ``STRIP`` pixels each."""
     rows = max(1, STRIP // max(1, width))
     return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
+
+
+def to_8_bit(samples: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """(H, W[, C]) samples of 0..65535 as 0..255, rounded to the nearest."""
+    result = np.empty(samples.shape, np.uint8)
+    for rows in strips(*samples.shape[:2]):  # an index takes eight bytes a sample
+        result[rows] = _TO_8_BIT[samples[rows]]
+    return result
 
 
 def from_pillow(picture: Pillow.Image) -> Raster:

@@ -18,7 +18,16 @@ from portrayer.errors import DecodeError
 from portrayer.image import credits as credit
 from portrayer.image import directory, jpeg
 from portrayer.image.directory import Directory
-from portrayer.image.source import CHANNELS, MAX_PROFILE, TO_8_BIT, Mode, Raster, Source, admit
+from portrayer.image.source import (
+    CHANNELS,
+    MAX_PROFILE,
+    Mode,
+    Raster,
+    Source,
+    admit,
+    strips,
+    to_8_bit,
+)
 from portrayer.image.unpack import UNPACK
 
 MAX_PAGES = 64  # directories followed before the file is taken for a book
@@ -47,6 +56,7 @@ _COMPRESSIONS = {
 _STREAMS = {1: "GRAY", 3: "RGB", 4: "CMYK"}
 _DEPTHS = (1, 2, 4, 8, 16)
 _ASSOCIATED, _STRAIGHT = 1, 2
+_HOLED: dict[Mode, Mode] = {"L": "LA", "RGB": "RGBA"}
 _RAW = 50706  # DNGVersion
 
 
@@ -97,8 +107,10 @@ def inspect(blob: bytes, max_pixels: int) -> Source:
     plan = _plan(first, width, height)
     icc = first.raw(34675)
     tall, wide = plan.block
-    # a block is at most: packed, unpacked, with the predictor undone, and as 8 bits
-    scratch = pixels * (plan.inks + 4) + 4 * tall * wide * plan.packed * max(1, plan.depth // 8)
+    # a block is at most: packed, in passing, unpacked, with the predictor undone
+    copies = 4 if plan.compression in UNPACK and plan.compression != 1 else 2
+    block = tall * wide * plan.packed * max(1, plan.depth // 8)
+    scratch = pixels * (plan.inks + 4) + copies * block
     return Source(
         "tiff",
         width,
@@ -146,21 +158,16 @@ def _plan(first: Directory, width: int, height: int) -> Plan:
         raise DecodeError(f"the TIFF has {depth} bits per sample in {samples} samples")
     if not inks <= samples <= 16 or (compression == _JPEG and depth != 8):
         raise DecodeError(f"the TIFF has {samples} samples per pixel")
-    alpha = extra if samples > inks and depth >= 8 and extra in (_ASSOCIATED, _STRAIGHT) else 0
-    if alpha and mode in ("L", "RGB"):
-        mode = "LA" if mode == "L" else "RGBA"
+    holed = _HOLED.get(mode) if samples > inks and depth >= 8 and photometric != _PALETTE else None
+    alpha = extra if holed and extra in (_ASSOCIATED, _STRAIGHT) else 0
     tiled = 324 in first.entries
-    block = (
-        (first.number(323, 0), first.number(322, 0))
-        if tiled
-        else (first.number(278, height), width)
-    )
-    tall, wide = block if tiled else (min(block[0], height), width)
+    strip = min(first.number(278, height), height), width
+    tall, wide = (first.number(323, 0), first.number(322, 0)) if tiled else strip
     least = MIN_TILE if tiled else 1
     if min(tall, wide) < least or tall * wide > max(width * height, MAX_BLOCK):
         raise DecodeError(f"the TIFF has blocks of {wide} x {tall} pixels")
     return Plan(
-        mode,
+        holed if holed and alpha else mode,
         width,
         height,
         photometric,
@@ -206,7 +213,6 @@ def _read(first: Directory, plan: Plan) -> Raster:
     count = -(-plan.height // tall) * -(-plan.width // wide) * plan.planes
     if count > MAX_BLOCKS:
         raise DecodeError(f"the TIFF has {count} strips or tiles, more than {MAX_BLOCKS}")
-    kept = plan.inks + bool(plan.alpha)
     channels = CHANNELS[plan.mode]
     raster = np.empty((plan.height, plan.width, channels), np.uint8)
     palette = _palette(first, plan) if plan.photometric == _PALETTE else None
@@ -214,16 +220,17 @@ def _read(first: Directory, plan: Plan) -> Raster:
         rows = min(tall, plan.height - block.top)
         columns = min(wide, plan.width - block.left)
         samples = _samples(first, plan, block, rows)[:rows, :columns]
-        if palette is not None:
-            samples = palette[samples[..., 0]]
         area = raster[block.top : block.top + rows, block.left : block.left + columns]
-        if plan.planes == 1:
+        if palette is not None:
+            for part in strips(rows, columns):  # an index takes eight bytes a pixel
+                area[part] = palette[samples[part, :, 0]]
+        elif plan.planes == 1:
             area[...] = samples[..., :channels]
-        elif block.plane < min(kept, channels):
+        elif block.plane < channels:
             area[..., block.plane] = samples[..., 0]
     if plan.photometric == _WHITE_IS_ZERO:
         np.subtract(255, raster[..., :1], out=raster[..., :1])
-    if plan.alpha == _ASSOCIATED and plan.mode in ("LA", "RGBA"):
+    if plan.alpha == _ASSOCIATED:
         _divide(raster)
     return Raster(plan.mode, raster[..., 0] if plan.mode == "L" else raster)
 
@@ -244,7 +251,7 @@ def _samples(first: Directory, plan: Plan, block: Block, rows: int) -> NDArray[n
     values = values.reshape(height, wide, count)
     if plan.predicted:
         values = np.cumsum(values, axis=1, dtype=values.dtype.newbyteorder("="))
-    return cast("NDArray[np.uint8]", TO_8_BIT[values] if plan.depth == 16 else values)
+    return cast("NDArray[np.uint8]", to_8_bit(values) if plan.depth == 16 else values)
 
 
 def _widen(lines: NDArray[np.uint8], plan: Plan) -> NDArray[np.uint8]:
@@ -278,7 +285,11 @@ def _palette(first: Directory, plan: Plan) -> NDArray[np.uint8]:
     if len(values) != 3 << plan.depth:
         raise DecodeError("the TIFF has a broken palette")
     # 16 bits by the book; some writers put bytes
-    table = values.astype(np.uint8) if values.max() < 256 else TO_8_BIT[values]
+    table = (
+        values.astype(np.uint8)
+        if values.max() < 256
+        else to_8_bit(values[None].astype(np.uint16))[0]
+    )
     return cast("NDArray[np.uint8]", np.ascontiguousarray(table.reshape(3, -1).T))
 
 

@@ -23,19 +23,20 @@ class Block(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        last = nn.BatchNorm2d(width)
+        nn.init.zeros_(last.weight)
         self.body = nn.Sequential(
-            conv(width, width),
-            nn.Conv2d(width, width, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(width),
+            conv(width, width), nn.Conv2d(width, width, 3, 1, 1, bias=False), last
         )
-        nn.init.zeros_(self.body[2].weight)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x + self.body(x))
 
 
 class Context(nn.Module):
-    """Gates the deepest features by what the whole picture holds (squeeze and excitation, Hu et al., 2018)."""
+    """Gates the deepest features by what the whole picture holds (squeeze and excitation, Hu et
+    al., 2018).
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ExifTags, ImageOps
 from PIL import Image as Pillow
-from PIL import ImageOps
 
 
 def scene(height: int, width: int, channels: int = 3) -> NDArray[np.uint8]:
@@ -124,5 +124,5 @@ def seen(blob: bytes) -> NDArray[np.uint8]:
 def exif(**tags: Any) -> Pillow.Exif:
     block = Pillow.Exif()
     for name, value in tags.items():
-        block[getattr(Pillow.ExifTags.Base, name)] = value
+        block[getattr(ExifTags.Base, name)] = value
     return block

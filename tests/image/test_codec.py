@@ -127,21 +127,3 @@ def test_from_pillow_and_from_array() -> None:
         codec.from_pillow(Pillow.new("F", (4, 4)))
     with pytest.raises(DecodeError, match="float64"):
         codec.from_array(np.zeros((4, 4)))  # type: ignore[arg-type]
-
-
-# --- memory --------------------------------------------------------------------------------------
-
-_BILL = """
-    import re, sys
-    from pathlib import Path
-    from portrayer.image import codec, unpack
-    blob = Path(sys.argv[1]).read_bytes()
-    codec.decode(Path(sys.argv[2]).read_bytes())  # what the libraries need once
-    status = Path("/proc/self/status")
-    state = lambda name: int(re.search(name + r":\\s+(\\d+)", status.read_text())[1])
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
-    before = state("VmRSS")
-    header = codec.probe(blob)
-    codec.decode(blob)
-    print(header.decoded_bytes, (state("VmHWM") - before) * 1024)
-"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from io import BytesIO
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -33,6 +33,46 @@ def test_tiff(mode: str, compression: str | None) -> None:
     picture = Pillow.fromarray(scene(50, 67, 4 if mode == "RGBA" else 3)).convert(mode)
     blob = saved(picture, "TIFF", compression=compression)
     assert far(decode(blob).image, seen(blob)) <= 3
+
+
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+@pytest.mark.parametrize(
+    ("kind", "channels"), [("assocalpha", 4), ("unassalpha", 4), ("assocalpha", 2)]
+)
+def test_tiff_alpha(kind: Any, channels: int, planes: Any) -> None:
+    """Alpha multiplied in and alpha kept apart both show the same picture over white."""
+    image = scene(30, 40, channels)
+    alpha = image[..., -1:] / 255
+    stored = image.copy()
+    if kind == "assocalpha":
+        stored[..., :-1] = np.rint(image[..., :-1] * alpha)
+    if planes == "separate":
+        stored = np.moveaxis(stored, -1, 0)
+    file = BytesIO()
+    tifffile.imwrite(
+        file,
+        stored,
+        photometric="rgb" if channels == 4 else "minisblack",
+        planarconfig=planes,
+        extrasamples=[kind],
+        metadata=None,
+    )
+    expected = np.broadcast_to(image[..., :-1] * alpha + 255 * (1 - alpha), (30, 40, 3))
+    assert far(decode(file.getvalue()).image, np.rint(expected)) <= 1
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_tiff_white_is_zero(bits: int) -> None:
+    """Where zero means white, and where samples share a byte, grey is right way round."""
+    top = (1 << bits) - 1
+    samples = np.random.default_rng(bits).integers(0, top + 1, (9, 13))
+    lines = ((samples[..., None] >> np.arange(bits - 1, -1, -1)) & 1).reshape(9, -1)
+    packed = np.packbits(lines.astype(np.uint8), axis=1)
+    tags = {256: 13, 257: 9, 258: bits, 259: 1, 262: 0, 273: 122, 277: 1, 278: 9, 279: packed.size}
+    listing = struct.pack("<H", len(tags))
+    listing += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    blob = b"II*\0\x08\0\0\0" + listing + bytes(4) + packed.tobytes()
+    assert np.array_equal(decode(blob).image[..., 0], 255 - np.rint(samples * 255 / top))
 
 
 def test_tiff_that_repeats_itself_is_refused() -> None:
@@ -86,7 +126,9 @@ def test_tiff_lzw_of_long_runs() -> None:
 )
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_tiff_layouts(channels: int, dtype: Any, options: dict[str, Any], order: str) -> None:
+def test_tiff_layouts(
+    channels: int, dtype: Any, options: dict[str, Any], order: Literal["<", ">"]
+) -> None:
     """Strips, tiles, planes, byte orders and 16 bits hold the same picture, rounded to 8 bits."""
     image = scene(50, 67, channels).astype(dtype)
     if dtype is np.uint16:

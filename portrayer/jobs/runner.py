@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from enum import Enum, auto
-from threading import Event as Flag
 from threading import Lock
 from time import monotonic
 
@@ -58,7 +57,7 @@ VERDICTS: tuple[tuple[type[PortrayerError], Verdict], ...] = (
 )
 
 # An output that cannot be written because of its own name says nothing about the others.
-OWN_FAULT = {errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR}
+OWN_FAULT = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 
 POLL = 0.5  # seconds; on Windows a wait without a timeout does not notice Ctrl-C
 
@@ -80,7 +79,7 @@ class Runner:
         self._store = store
         self._backend = backend
         self._on_event = on_event
-        self._stopping = Flag()
+        self._stopping = False  # a plain flag: a lock in it could be held when a signal comes
         # Threads of one process take turns: SQLite's own wait between tries would cost more.
         self._turn = Lock()
 
@@ -98,8 +97,9 @@ class Runner:
         self._store.job(job)
         width = max(1, self._backend.width)
         with ThreadPoolExecutor(width, thread_name_prefix="portrayer-job") as pool:
-            workers = [pool.submit(self._work, job) for _ in range(width)]
             try:
+                with self._turn:  # no item is begun before the pool knows all its threads
+                    workers = [pool.submit(self._work, job) for _ in range(width)]
                 while wait(workers, timeout=POLL).not_done:
                     pass
             except BaseException:
@@ -111,14 +111,14 @@ class Runner:
 
     def stop(self) -> None:
         """Claim nothing more, let the items in flight finish. Final; from any thread or signal."""
-        self._stopping.set()
+        self._stopping = True
 
     def _work(self, job: str) -> None:
         """One thread's life. It may end early: whoever puts an item back claims again after it."""
         try:
-            while not self._stopping.is_set():
+            while True:
                 with self._turn:
-                    claimed = self._store.claim(job)
+                    claimed = None if self._stopping else self._store.claim(job)
                 if claimed is None:
                     return
                 self._attend(*claimed)
@@ -133,6 +133,7 @@ class Runner:
         except PortrayerError as error:
             verdict = _verdict(error)
             if verdict is Verdict.STOP:
+                self.stop()  # first, or a neighbour would claim what is released
                 with self._turn:
                     self._store.release(item)
                 raise

@@ -42,7 +42,7 @@ class Copier:
             file.write(content[: len(content) // 2])
             file.flush()
             self.die(content, "half")
-            time.sleep(0.012)  # the work; more than a tick of any file system's clock
+            time.sleep(0.02)  # the work; more than a tick of any file system's clock
             file.write(content[len(content) // 2 :])
         temporary.replace(target)
         os.write(self.trace, f"{source.name}\n".encode())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -83,7 +84,7 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(job=st.sampled_from([*JOBS, None, None]))
     def claim(self, job: str | None) -> None:
-        best = None
+        best: tuple[int, int, int, tuple[str, str]] | None = None
         for name in JOBS if job is None else [job]:
             queued = [
                 (row.attempt, row.order, key)
@@ -96,7 +97,8 @@ class Ledger(RuleBasedStateMachine):
             busy = [row.attempt for row in self.running(name)]
             last = max([attempt + 1, *busy]) >= ATTEMPTS
             if not (busy and last):
-                best = min(best or (math.inf,), (-self.priority[name], attempt, order, key))
+                candidate = (-self.priority[name], attempt, order, key)
+                best = candidate if best is None else min(best, candidate)
         claimed = self.store.claim(job)
         assert (claimed is None) == (best is None)
         if claimed is not None and best is not None:
@@ -114,7 +116,7 @@ class Ledger(RuleBasedStateMachine):
 
     @precondition(lambda self: self.claims)
     @rule(pick=st.randoms(use_true_random=False), how=st.sampled_from("cfar"))
-    def answer(self, pick, how: str) -> None:  # type: ignore[no-untyped-def]
+    def answer(self, pick: Random, how: str) -> None:
         item = pick.choice(self.claims[-6:])
         row = self.current(item)
         took = {
@@ -137,8 +139,10 @@ class Ledger(RuleBasedStateMachine):
 
     @precondition(lambda self: self.running(None))
     @rule(pick=st.randoms(use_true_random=False))
-    def write_output(self, pick) -> None:  # type: ignore[no-untyped-def]
+    def write_output(self, pick: Random) -> None:
         row = pick.choice(self.running(None))
+        assert row.claim is not None
+        assert row.claim.started is not None
         target = Path(row.claim.target)
         target.write_bytes(b"whole")
         just_after = math.ceil(row.claim.started * 1e9) + 500  # less than any later claim
@@ -186,9 +190,8 @@ class Ledger(RuleBasedStateMachine):
             for item, row in zip(items, model.values(), strict=True):
                 assert (item.state, item.attempt) == (row.state, row.attempt)
                 assert 0 <= item.attempt <= ATTEMPTS
-                assert item.state is not State.RUNNING or item == replace(
-                    row.claim, state=State.RUNNING
-                )
+                if row.state is State.RUNNING:
+                    assert item == row.claim
             counts = self.store.counts(job)
             assert counts.total == len(items)
             for state in State:
@@ -196,4 +199,4 @@ class Ledger(RuleBasedStateMachine):
 
 
 TestLedger = Ledger.TestCase
-TestLedger.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestLedger.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

@@ -118,6 +118,15 @@ def test_another_format_gets_another_name(tmp_path: Path) -> None:
     assert target == tmp_path / "out" / "a.webp"
 
 
+def test_a_new_input_over_a_known_target_goes_first(tmp_path: Path) -> None:
+    """A picture that a known target would replace on some disk is safe: the target gives way."""
+    shot, other = tmp_path / "in" / "a.jpg", tmp_path / "out" / "A.png"
+    taken = {str(shot): str(tmp_path / "out" / "a.png")}
+    sources = [(shot, shot.parent), (other, other.parent)]
+    targets = [target.name for _, target in plan(sources, tmp_path / "out", ".png", taken)]
+    assert targets == ["a.jpg.png", "A.png.png"]
+
+
 def test_a_link_is_no_way_around(tmp_path: Path) -> None:
     """An input is safe under all its names: through a linked folder, and where a link leads."""
     photos, album = tmp_path / "photos", tmp_path / "album"

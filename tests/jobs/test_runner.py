@@ -94,8 +94,11 @@ def test_no_more_than_width_run_at_once_and_that_many_do(store: Store) -> None:
     """Three wanted in flight are three in flight: each waits until it has met the two others."""
     put(store, 9)
     meeting = threading.Barrier(3)
-    backend = Calls(3, lambda _: meeting.wait(timeout=20) and None)
-    assert Runner(store, backend).run("j").done == 9
+
+    def then(_: Item) -> None:
+        meeting.wait(timeout=20)
+
+    assert Runner(store, Calls(3, then)).run("j").done == 9
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from portrayer.errors import InputError, OutputError, UnknownJob
 from portrayer.jobs import store as module
-from portrayer.jobs.store import Counts, Failure, State, Store
+from portrayer.jobs.store import Counts, Failure, Item, State, Store
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,6 +30,32 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def entries(n: int, signature: str = "1") -> Iterator[tuple[str, str, str]]:
     return ((f"in/{i}.jpg", f"out/{i}.png", signature) for i in range(n))
+
+
+def take(store: Store) -> Item:
+    """Claim an item of job "j" that is known to be there."""
+    claimed = store.claim("j")
+    assert claimed is not None
+    return claimed[1]
+
+
+def when(moment: float | None) -> float:
+    """A moment that is known to have come."""
+    assert moment is not None
+    return moment
+
+
+def start(program: str, store: Store) -> subprocess.Popen[str]:
+    """Run ``program`` in a process of its own, with the ledger's path as argument."""
+    command = [sys.executable, "-c", program, str(store.path)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT)
+
+
+def say(program: subprocess.Popen[str]) -> str:
+    """The next line of a program."""
+    assert program.stdout is not None
+    return program.stdout.readline().strip()
 
 
 def test_what_is_put_is_read_back(store: Store) -> None:
@@ -42,11 +71,9 @@ def test_what_is_put_is_read_back(store: Store) -> None:
 def test_results_and_failures_are_kept(store: Store) -> None:
     """What an item answered is in its row, across a restart."""
     store.put("matte", {}, entries(2), id="j")
-    for answer in (
-        lambda item: store.complete(item, {"faces": [1, 2], "where": Path("x")}),
-        lambda item: store.fail(item, Failure("decode", "in/1.jpg: not a picture")),
-    ):
-        assert answer(store.claim("j")[1])
+    odd: Any = Path("x")  # a backend's slip, not worth losing a picture over
+    assert store.complete(take(store), {"faces": [1, 2], "where": odd})
+    assert store.fail(take(store), Failure("decode", "in/1.jpg: not a picture"))
     store.close()
     with Store(store.path) as again:
         done, failed = again.items("j")
@@ -59,7 +86,7 @@ def test_results_and_failures_are_kept(store: Store) -> None:
         State.FAILED,
         Failure("decode", "in/1.jpg: not a picture"),
     )
-    assert done.started <= done.finished
+    assert when(done.started) <= when(done.finished)
 
 
 def test_a_failed_put_leaves_nothing(store: Store) -> None:
@@ -107,7 +134,7 @@ def test_pages_join_without_gap_or_overlap(store: Store, monkeypatch: pytest.Mon
     store.put("other", {}, entries(4), id="other")
     store.put("matte", {}, entries(10), id="j")
     for _ in range(4):
-        store.complete(store.claim("j")[1], {})
+        store.complete(take(store), {})
     everything = list(store.items("j"))
     assert [i.source for i in everything] == [f"in/{i}.jpg" for i in range(10)]
     assert list(store.items("j", State.DONE)) == everything[:4]
@@ -127,7 +154,7 @@ def test_names_need_not_be_text(store: Store) -> None:
         "matte", {}, [(n, n + ".png", n.encode("utf-8", "replace").hex()) for n in names], id="j"
     )
     assert store.targets("j") == {n: n + ".png" for n in names}
-    _, item = store.claim("j")
+    item = take(store)
     assert item.source == names[0]
     assert store.fail(item, Failure("decode", f"{item.source}: no"))
     assert next(store.items("j")).error == Failure("decode", f"{names[0]}: no")
@@ -150,12 +177,11 @@ def test_recover_takes_an_output_only_if_it_is_newer_and_not_empty(
     old.write_bytes(b"of an earlier run")
     targets = [old, empty, whole, none]
     store.put("matte", {}, [(t.name, str(t), "") for t in targets], id="j")
-    last = max(store.claim("j")[1].started for _ in targets)
+    last = max(when(take(store).started) for _ in targets)
     empty.touch()
     whole.write_bytes(b"whole")
-    while whole.stat().st_mtime < last:  # the file system's clock ticks more coarsely
-        whole.write_bytes(b"whole")
-        empty.touch()
+    for path in (empty, whole):
+        os.utime(path, (last + 1, last + 1))
     assert store.recover("j") == 4
     states = {i.source: i.state for i in store.items("j")}
     assert states.pop("whole") is State.DONE
@@ -165,10 +191,10 @@ def test_recover_takes_an_output_only_if_it_is_newer_and_not_empty(
 def test_a_forged_claim_changes_nothing(store: Store) -> None:
     """Attempt and start must both be those of the running claim."""
     store.put("matte", {}, entries(1), id="j")
-    _, item = store.claim("j")
+    item = take(store)
     for forged in (
         replace(item, attempt=2),
-        replace(item, started=item.started - 1),
+        replace(item, started=when(item.started) - 1),
         replace(item, id=item.id + 1),
     ):
         assert not store.complete(forged, {})
@@ -184,9 +210,9 @@ def test_the_fence_holds_when_the_clock_stands_still(
     """A claim given back and taken again is another claim, whatever the clock says."""
     monkeypatch.setattr(module, "time", lambda: 1e9)
     store.put("matte", {}, entries(1), id="j")
-    _, first = store.claim("j")
+    first = take(store)
     assert store.release(first)
-    _, second = store.claim("j")
+    second = take(store)
     assert first.attempt == second.attempt == 1
     assert not store.complete(first, {})
     assert store.complete(second, {})
@@ -197,6 +223,7 @@ import sys
 from pathlib import Path
 from portrayer.jobs.store import Store
 with Store(Path(sys.argv[1])) as store:
+    print("ready", flush=True)
     sys.stdin.readline()
     while claimed := store.claim("j"):
         print(claimed[1].id, store.complete(claimed[1], {}))
@@ -206,13 +233,13 @@ with Store(Path(sys.argv[1])) as store:
 def test_two_processes_never_claim_one_item(store: Store) -> None:
     """Claims are atomic between processes: together they get every item, none of them twice."""
     store.put("matte", {}, entries(80), id="j")
-    command = [sys.executable, "-c", CLAIMER, str(store.path)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
-    claimers = [subprocess.Popen(command, **pipes) for _ in range(2)]  # type: ignore[call-overload]
-    for claimer in claimers:
-        claimer.stdin.write("go\n")
-        claimer.stdin.flush()
-    got = [claimer.communicate(timeout=60)[0].split("\n")[:-1] for claimer in claimers]
+    with start(CLAIMER, store) as one, start(CLAIMER, store) as other:
+        assert [say(one), say(other)] == ["ready", "ready"]
+        for claimer in (one, other):
+            assert claimer.stdin is not None
+            claimer.stdin.write("go\n")
+            claimer.stdin.flush()
+        got = [claimer.communicate(timeout=60)[0].splitlines() for claimer in (one, other)]
     lines = got[0] + got[1]
     assert len(lines) == 80
     assert {line.split()[1] for line in lines} == {"True"}
@@ -241,7 +268,10 @@ def test_threads_share_a_store(store: Store) -> None:
 def test_many_may_make_the_ledger_at_once(tmp_path: Path) -> None:
     """Whoever comes first lays out the file; the others find it ready."""
 
+    start = threading.Barrier(6)
+
     def open_and_put(n: int) -> None:
+        start.wait(timeout=20)
         with Store(tmp_path / "jobs.db") as store:
             store.put("matte", {}, entries(2), id=str(n))
 
@@ -276,11 +306,8 @@ with Store(Path(sys.argv[1])) as store, store.own():
 
 def test_a_killed_owner_owns_nothing(store: Store) -> None:
     """The lock dies with its process, even on kill -9: nobody has to delete a file."""
-    command = [sys.executable, "-c", OWNER, str(store.path)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-    ) as owner:
-        assert owner.stdout.readline() == "mine\n"
+    with start(OWNER, store) as owner:
+        assert say(owner) == "mine"
         with pytest.raises(OutputError), store.own():
             pytest.fail("two owners")
         owner.kill()
@@ -327,7 +354,9 @@ def damage_folder(path: Path) -> None:
         (damage_folder, "check the folder"),
     ],
 )
-def test_a_file_that_is_no_ledger_is_refused_and_left_alone(damage, says, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_file_that_is_no_ledger_is_refused_and_left_alone(
+    damage: Callable[[Path], None], says: str, tmp_path: Path
+) -> None:
     """One line that says what to do, and not a byte of the file is changed."""
     path = tmp_path / "jobs.db"
     damage(path)

@@ -1,11 +1,15 @@
-"""One photo, in a straight line: admit, decode, task, encode. Threads meet only in the engine and in the budget."""
+"""One photo, in a straight line: admit, decode, task, encode.
+
+Threads meet only in the engine and in the budget.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,7 +19,7 @@ from numpy.typing import NDArray
 
 from portrayer.engine.engine import Engine
 from portrayer.engine.memory import Budget
-from portrayer.errors import DecodeError, InputError
+from portrayer.errors import DecodeError, EngineClosed, ImageTooLarge, InputError
 from portrayer.image import codec, files
 from portrayer.image.codec import Credits, Decoded
 from portrayer.tasks import task as find_task
@@ -27,12 +31,22 @@ Source: TypeAlias = Any
 """A photo: a path, the bytes of a file, an (H, W[, 3 or 4]) uint8 RGB array, or a Pillow image."""
 
 
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A photo that was given, before it is decoded: ``bytes`` bound what :attr:`decode` holds."""
+
+    pixels: int
+    bytes: int
+    decode: Callable[[], Decoded]
+
+
 @dataclass(frozen=True)
 class Result:
     """A finished photo and how it came about.
 
-    ``image``: (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey uint8. ``matte``: (H, W) float32 0..1, where the task makes
-    one. ``timings``: seconds by stage. ``batch``: the largest batch a forward of it ran in.
+    ``image``: (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey uint8. ``matte``: (H, W) float32 0..1,
+    where the task makes one. ``timings``: seconds by stage. ``batch``: the largest batch a forward
+    of it ran in.
     """
 
     image: Image
@@ -49,7 +63,11 @@ class Result:
         o = self.options
         lossless = o.quality == 100
         return codec.encode(
-            self.image, format or o.format, quality=o.quality, lossless=lossless, credits=self.credits
+            self.image,
+            format or o.format,
+            quality=o.quality,
+            lossless=lossless,
+            credits=self.credits,
         )
 
     def save(self, path: str | Path) -> Path:
@@ -67,7 +85,8 @@ class Result:
 
 
 class Pipeline:
-    """Photos through a task: decoding, the engine and encoding overlap, memory is reserved before any is used.
+    """Photos through a task: decoding, the engine and encoding overlap, memory is reserved before
+    any is used.
 
     ``host``: the ledger of decoded photos in flight. ``workers``: photos worked on at once.
     """
@@ -87,39 +106,61 @@ class Pipeline:
     ) -> Result:
         """One photo (or as many inputs as the task takes), in this thread.
 
-        ``options``: names and values, or the task's option dataclass. ``seconds``: how long it may take. Raises
-        :class:`PortrayerError` subclasses only, for anything a caller or an operator can mend.
+        ``options``: names and values, or the task's option dataclass. ``seconds``: how long it may
+        take. Raises :class:`PortrayerError` subclasses only, for anything a caller or an operator
+        can mend.
         """
-        row = find_task(task)
-        chosen = options if isinstance(options, row.options) else read(row.options, dict(options))
+        row, chosen = find_task(task), chosen_options(task, options)
         deadline = None if seconds is None else time.monotonic() + seconds
-        blobs = [open_source(source) for source in inputs]
-        with self.host.reserve(sum(self._need(row, blob) for blob in blobs)):
-            return self._process(row, blobs, chosen, priority, deadline)
+        with self._admitted(row, chosen, inputs) as opened:
+            return self._process(row, opened, chosen, priority, deadline)
 
     def map(
-        self, task: str, inputs: Iterable[Source], options: Mapping[str, Any] | Any = (), *, priority: int = 0
+        self,
+        task: str,
+        inputs: Iterable[Source],
+        options: Mapping[str, Any] | Any = (),
+        *,
+        priority: int = 0,
     ) -> Iterator[Result]:
-        """Results in the order of the inputs; no more inputs are taken than are being worked on."""
+        """Results in the order of the inputs; an error is raised at its photo's place.
+
+        At most one input more is taken than photos are worked on at once.
+        """
+        return self._map(task, inputs, chosen_options(task, options), priority)
+
+    def _map(
+        self, task: str, inputs: Iterable[Source], options: Any, priority: int
+    ) -> Iterator[Result]:
         waiting: deque[Future[Result]] = deque()
         try:
             for source in inputs:
-                waiting.append(self._pool.submit(self.run, task, [source], options, priority=priority))
+                waiting.append(self._submit(task, source, options, priority))
                 if len(waiting) > self.workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except CancelledError:
+            raise EngineClosed("the pipeline was closed") from None
         finally:
             for future in waiting:
                 future.cancel()
+
+    def _submit(self, task: str, source: Source, options: Any, priority: int) -> Future[Result]:
+        try:
+            return self._pool.submit(self.run, task, [source], options, priority=priority)
+        except RuntimeError:  # all that a closed pool says
+            raise EngineClosed("the pipeline is closed") from None
 
     def process_file(
         self, task: str, options: Mapping[str, Any], source: Path, target: Path
     ) -> Mapping[str, Any]:
         """A file to a file; what a ledger wants to remember of it."""
-        result = self.run(task, [source], options)
-        start = time.perf_counter()
-        result.save(target)
+        row, chosen = find_task(task), chosen_options(task, options)
+        with self._admitted(row, chosen, [source]) as opened:
+            result = self._process(row, opened, chosen, 0, None)
+            start = time.perf_counter()
+            result.save(target)
         timings = {**result.timings, "encode": time.perf_counter() - start}
         return {
             "device": result.device,
@@ -129,32 +170,42 @@ class Pipeline:
         }
 
     def close(self) -> None:
+        """Finish the photos that are worked on, refuse the ones that wait."""
         self._pool.shutdown(cancel_futures=True)
         self.engine.close()
 
-    def _need(self, row: Task, source: bytes | Image) -> int:
-        """Host bytes one input takes at its peak, known before it is decoded."""
-        if not isinstance(source, bytes):
-            return source.shape[0] * source.shape[1] * row.bytes_per_pixel
-        header = codec.probe(source, max_pixels=self.max_pixels)
-        return max(header.decoded_bytes, header.pixels * row.bytes_per_pixel)
+    @contextmanager
+    def _admitted(
+        self, row: Task, options: Any, sources: Sequence[Source]
+    ) -> Iterator[Sequence[Input]]:
+        """The inputs, with the host memory reserved that they need at their peak."""
+        if len(sources) != len(row.inputs):
+            wanted = ", ".join(row.inputs)
+            raise InputError(f"{row.name} takes {wanted}; {len(sources)} inputs were given")
+        opened = [open_source(source, self.max_pixels) for source in sources]
+        need = sum(max(photo.bytes, row.memory(options, photo.pixels)) for photo in opened)
+        with self.host.reserve(need):
+            yield opened
 
     def _process(
-        self, row: Task, blobs: Sequence[bytes | Image], options: Any, priority: int, deadline: float | None
+        self,
+        row: Task,
+        opened: Sequence[Input],
+        options: Any,
+        priority: int,
+        deadline: float | None,
     ) -> Result:
         clock = Stopwatch()
-        decoded = [
-            codec.decode(blob, max_pixels=self.max_pixels) if isinstance(blob, bytes) else Decoded(blob)
-            for blob in blobs
-        ]
+        decoded = [photo.decode() for photo in opened]
         clock.lap("decode")
-        ran: list[Any] = []
+        ran: list[tuple[str, str, int]] = []
 
         def infer(model: str, samples: NDArray[np.uint8]) -> NDArray[np.float32]:
             clock.lap("task")
-            ran.append(self.engine.infer(model, samples, priority=priority, deadline=deadline))
+            answer = self.engine.infer(model, samples, priority=priority, deadline=deadline)
+            ran.append((answer.device, answer.precision, answer.batch))
             clock.lap("infer")
-            return ran[-1].arrays
+            return answer.arrays
 
         product = row.run([d.image for d in decoded], options, infer)
         clock.lap("task")
@@ -162,9 +213,9 @@ class Pipeline:
             image=product.image,
             matte=product.matte,
             timings=clock.seconds,
-            device=ran[0].device if ran else "",
-            precision=ran[0].precision if ran else "",
-            batch=max((answer.batch for answer in ran), default=0),
+            device=ran[0][0] if ran else "",
+            precision=ran[0][1] if ran else "",
+            batch=max((batch for _, _, batch in ran), default=0),
             options=options,
             credits=decoded[0].credits,
         )
@@ -183,22 +234,46 @@ class Stopwatch:
         self._last = now
 
 
-def open_source(source: Source) -> bytes | Image:
-    """What a caller gave, as the bytes of a file or an (H, W, 3) uint8 RGB array.
+def chosen_options(task: str, options: Mapping[str, Any] | Any) -> Any:
+    """The task's option dataclass, from names and values or as it is."""
+    cls = find_task(task).options
+    return options if isinstance(options, cls) else read(cls, dict(options))
 
-    Raises :class:`DecodeError` for anything that is no photo, :class:`InputError` for a file that cannot be read.
+
+def open_source(source: Source, max_pixels: int = codec.MAX_PIXELS) -> Input:
+    """What a caller gave, ready to be decoded; of a file only the header has been looked at.
+
+    Raises :class:`DecodeError` for anything that is no photo, :class:`ImageTooLarge` for one of
+    more than ``max_pixels``, :class:`InputError` for a file that cannot be read.
     """
     if isinstance(source, (str, Path)):
         try:
-            return Path(source).read_bytes()
-        except OSError as error:
-            raise InputError(f"{source} cannot be read: {error.strerror or error}") from error
+            source = Path(source).read_bytes()
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"{str(source)!r} cannot be read: {reason}") from error
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return bytes(source)
-    if hasattr(source, "convert") and hasattr(source, "getexif"):  # a Pillow image
-        return codec.from_pillow(source)
+        blob = bytes(source)
+        header = codec.probe(blob, max_pixels=max_pixels)
+        return Input(
+            header.pixels, header.decoded_bytes, lambda: codec.decode(blob, max_pixels=max_pixels)
+        )
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.size == 0 or source.ndim not in (2, 3):
-            raise DecodeError(f"an array of {source.dtype} {source.shape} is no photo, uint8 (H, W, 3) is one")
-        return codec.from_array(source)
-    raise DecodeError(f"{type(source).__name__} is no photo: give a path, bytes, an array or a Pillow image")
+            what = f"an array of {source.dtype} {source.shape}"
+            raise DecodeError(f"{what} is no photo, uint8 (H, W, 3) is one")
+        return _at_hand(source, source.shape[:2], codec.from_array, max_pixels)
+    if hasattr(source, "convert") and hasattr(source, "getexif"):  # a Pillow image
+        return _at_hand(source, source.size, codec.from_pillow, max_pixels)
+    what = type(source).__name__
+    raise DecodeError(f"{what} is no photo: give a path, bytes, an array or a Pillow image")
+
+
+def _at_hand(
+    source: Any, sides: tuple[int, int], convert: Callable[[Any], Image], max_pixels: int
+) -> Input:
+    pixels = sides[0] * sides[1]
+    if pixels > max_pixels:
+        raise ImageTooLarge(f"the picture has {pixels} pixels, more than {max_pixels}")
+    # A Pillow image may still have to be read from its file, and become upright and opaque.
+    return Input(pixels, 12 * pixels, lambda: Decoded(convert(source)))

@@ -1,4 +1,4 @@
-"""The house put together: settings to devices, budgets, engine and pipeline; and the Python face of it."""
+"""The house put together, settings to devices, engine and pipeline; and its Python face."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from portrayer.pipeline import Pipeline, Result, Source
 from portrayer.settings import Settings, load
 from portrayer.tasks.presets import applied
 
+ON_HOST = frozenset({"cpu", "mps"})  # devices that have no memory of their own
 CPU_SHARE = 0.4  # of the memory that may be used: weights and forwards; the rest holds photos
 LEAST = 256 * 2**20  # less than this runs nothing
 
@@ -27,12 +28,16 @@ class Studio:
     >>> with Studio(device="auto", memory="4GiB") as studio:
     ...     studio.matte("photo.jpg", background="white").save("cut.png")
 
-    ``device``, ``precision``, ``memory`` and every other field of :class:`~portrayer.settings.Settings` may be given;
-    what is not comes from the environment and the configuration file. Safe to call from many threads.
+    ``device``, ``precision``, ``memory`` and every other field of
+    :class:`~portrayer.settings.Settings` may be given, also beside ``settings``, which they win
+    over; without ``settings``, what is not given comes from the environment and the configuration
+    file. Safe to call from many threads.
     """
 
     def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
-        self.settings = settings or load(**overrides)
+        if settings is None or overrides:
+            settings = load(**(dict(settings or ()) | overrides))
+        self.settings = settings
         s = self.settings
         available = psutil.virtual_memory().available
         memory = parse(s.memory, available)
@@ -40,13 +45,14 @@ class Studio:
             raise InvalidOption(f"memory is {show(memory)}, at least {show(LEAST)} are needed")
         devices = open_devices(s.device, s.precision)
         on_cpu = all(device.name == "cpu" for device in devices)
+        on_host = all(device.name in ON_HOST for device in devices)
         if s.require_gpu and on_cpu:
             raise DeviceUnavailable("a GPU is required, and none was found")
         shared = Budget(int(memory * CPU_SHARE), "cpu")
-        host = Budget(int(memory * (1 - CPU_SHARE)) if on_cpu else memory, "host memory")
+        host = Budget(int(memory * (1 - CPU_SHARE)) if on_host else memory, "host memory")
 
         def budget(device: Device) -> Budget:
-            if device.name == "cpu":
+            if device.name in ON_HOST:
                 return shared
             return Budget(parse(s.gpu_memory, device.capacity()), device.name)
 
@@ -55,7 +61,10 @@ class Studio:
         self.pipeline = Pipeline(engine, host, workers=workers, max_pixels=s.max_pixels)
 
     def matte(self, source: Source, *, preset: str = "", **options: Any) -> Result:
-        """Cut the people out of a photo; options as in :class:`~portrayer.tasks.matting.Matting`."""
+        """Cut the people out of a photo.
+
+        Options as in :class:`~portrayer.tasks.matting.Matting`; they win over the preset's.
+        """
         chosen = applied(preset, "matte", options, self.settings.presets)
         return self.pipeline.run("matte", [source], chosen)
 
@@ -74,6 +83,9 @@ class Studio:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()

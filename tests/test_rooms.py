@@ -22,14 +22,15 @@ LINES = 350
 
 Rooms = tuple[str, ...]
 IMAGE: Rooms = ("image",)
-TORCH: Rooms = ("nets", "models", "engine.device")
+CUDA: Rooms = ("engine.device", "engine.cuda")
+TORCH: Rooms = ("nets", "models", *CUDA)
 THREADS: Rooms = ("engine", "pipeline", "studio", "jobs.runner", "jobs.store")
 DOWNLOAD: Rooms = ("models.weights",)
 
 # Modules, by the rooms that may import them. A room is a module with all that lies in it.
 MODULES: Mapping[str, Rooms] = {
     "torch": TORCH,
-    "torch.cuda": ("engine.device",),
+    "torch.cuda": CUDA,
     "cv2": IMAGE,
     "PIL": IMAGE,
     "simplejpeg": IMAGE,
@@ -54,7 +55,7 @@ MODULES: Mapping[str, Rooms] = {
 
 # Names and attributes.
 NAMES: Mapping[str, Rooms] = {
-    "cuda": ("engine.device",),
+    "cuda": CUDA,
     "environ": ("settings",),
     "getenv": ("settings",),
     "print": ("cli",),
@@ -253,7 +254,8 @@ def test_a_planted_breach_is_found(law: Law, path: str, text: str, tmp_path: Pat
 
 MEANT = [
     ("nets/unet.py", "import torch\nfrom torch import nn"),
-    ("engine/device.py", "import torch.cuda\ntorch.cuda.empty_cache()"),
+    ("engine/device.py", "import torch.cuda\ntorch.cuda.is_available()"),
+    ("engine/cuda.py", "import torch.cuda\ntorch.cuda.empty_cache()"),
     ("engine/engine.py", "device = 'cuda:1'"),
     ("settings.py", "import os, tomllib\nos.environ.get('X'), os.getenv('Y'), 'cuda'"),
     ("cli/__init__.py", "from rich.console import Console\nprint('done')"),

@@ -1,4 +1,7 @@
-"""The engine: callers block in :meth:`Engine.infer`, replicas pull batches, everyone gets exactly one answer."""
+"""The engine: callers block in :meth:`Engine.infer`, replicas pull batches.
+
+Everyone gets exactly one answer.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from itertools import count
 
 import numpy as np
 
+from portrayer.engine.answer import Answer, Stats, Ticket, let_go, own
 from portrayer.engine.device import Array, Device
 from portrayer.engine.memory import Budget
 from portrayer.engine.replica import Replica, Running
@@ -20,48 +23,16 @@ from portrayer.errors import DeadlineExceeded, EngineClosed, OutOfMemory, Portra
 from portrayer.models.spec import ModelSpec
 
 log = logging.getLogger(__name__)
-LAST_TRIES = 2  # how often a batch of one may run out of memory before its caller hears of it
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Results of one :meth:`Engine.infer`, N first, and what they ran with (``batch``: the largest batch joined)."""
-
-    arrays: Array
-    device: str
-    precision: str
-    batch: int
-
-
-@dataclass(slots=True)
-class Ticket:
-    """A caller's place in the engine for one sample."""
-
-    sample: Array
-    done: threading.Event = field(default_factory=threading.Event)
-    result: Array | None = None
-    ran: tuple[str, str, int] = ("", "", 0)
-    error: BaseException | None = None
-    alone: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """Counters since the start. ``batches`` counts launches by batch size."""
-
-    waiting: int
-    batches: dict[int, int]
-    splits: int
-    reserved: int
-    peak: int
-    total: int
+LAST_TRIES = 2  # how often a batch of one may run out of memory before a replica gives it up
+RETRY = 30.0  # seconds before a replica looks again at a model that it could not have
 
 
 class Engine:
     """Replicas over devices, one thread each, fed by one scheduler.
 
-    ``budget``: the ledger of a device (the same object for devices that share memory). ``overlap``: launch the next
-    batch before the last one is finished, on devices that can; the plain loop gives the same answers.
+    ``budget``: the ledger of a device; the same object for devices that share both memory and
+    weights. ``overlap``: launch the next batch before the last one is finished, on devices that
+    can; the plain loop gives the same answers.
     """
 
     def __init__(
@@ -76,7 +47,8 @@ class Engine:
         self.replicas = [Replica(device, budget(device), spec) for device in devices]
         self._scheduler, self._overlap, self._clock = Scheduler(), overlap, clock
         self._tickets: dict[int, Ticket] = {}
-        self._refused: dict[Replica, dict[str, BaseException]] = {r: {} for r in self.replicas}
+        self._spec = spec
+        self._refused: dict[Replica, dict[str, float]] = {r: {} for r in self.replicas}
         self._sizes: dict[int, int] = {}
         self._ids, self._closed = count(), False
         self._changed = threading.Condition()
@@ -90,11 +62,17 @@ class Engine:
     def infer(
         self, model: str, samples: Array, *, priority: int = 0, deadline: float | None = None
     ) -> Answer:
-        """Run (N, S, S, 3) uint8 samples through a model; blocks until all N are answered.
+        """Run (N, S, S, 3) uint8 samples, N >= 1, through a model; blocks until all are answered.
 
-        ``deadline``: on the engine's clock. Raises the first error of any sample: :class:`OutOfMemory` for one that
-        does not fit alone, :class:`DeadlineExceeded`, :class:`EngineClosed`, or a :class:`ModelError`.
+        ``deadline``: on the engine's clock; a sample that runs by then is still answered. Raises
+        the first error of any sample: :class:`OutOfMemory` for one that does not fit alone,
+        :class:`DeadlineExceeded`, :class:`EngineClosed`, or a :class:`ModelError`;
+        :class:`UnknownModel`, and ``ValueError`` for samples that are not what the model takes.
         """
+        side = self._spec(model).side
+        if samples.dtype != np.uint8 or samples.shape != (max(1, len(samples)), side, side, 3):
+            found = f"{samples.dtype} {samples.shape}"
+            raise ValueError(f"{model} takes uint8 (N >= 1, {side}, {side}, 3), not {found}")
         tickets = {next(self._ids): Ticket(sample) for sample in samples}
         with self._changed:
             if self._closed:
@@ -104,15 +82,14 @@ class Engine:
                 self._tickets[id] = ticket
                 self._scheduler.submit(Request(id, model, now, priority, deadline))
             self._changed.notify_all()
-        for ticket in tickets.values():
-            while not ticket.done.wait(None if deadline is None else max(0.01, deadline - self._clock())):
-                self._expire()
-        for ticket in tickets.values():
-            if ticket.error is not None:
-                raise ticket.error
+        try:
+            arrays = [self._result(ticket, deadline) for ticket in tickets.values()]
+        except BaseException:
+            self._abandon(list(tickets))
+            raise
         device, precision, _ = next(iter(tickets.values())).ran
         batch = max(ticket.ran[2] for ticket in tickets.values())
-        return Answer(np.stack([t.result for t in tickets.values()]), device, precision, batch)  # type: ignore[arg-type]
+        return Answer(np.stack(arrays), device, precision, batch)
 
     def stats(self) -> Stats:
         """What the engine is doing now."""
@@ -138,101 +115,135 @@ class Engine:
         for thread in self._threads:
             thread.join()
 
-    # --- a replica's thread ------------------------------------------------------------------------------------------
+    def _result(self, ticket: Ticket, deadline: float | None) -> Array:
+        while deadline is not None and not ticket.done.wait(
+            max(0.0, min(60.0, deadline - self._clock()))
+        ):
+            if deadline <= self._clock():
+                self._expire()
+                deadline = None
+        ticket.done.wait()
+        if ticket.error is not None:
+            raise ticket.error
+        assert ticket.result is not None
+        return ticket.result
+
+    # --- a replica's thread -----------------------------------------------------------------------
 
     def _serve(self, replica: Replica) -> None:
-        replica.device.enter()
         depth = 2 if self._overlap and replica.device.asynchronous else 1
         launched: deque[tuple[Batch, Running]] = deque()
         while True:
             taken = self._take(replica, wait=not launched)
-            if taken is not None:
-                running = self._launch(replica, *taken)
-                if running is not None:
-                    launched.append((taken[0], running))
+            if taken is None and not launched:
+                return replica.close()
+            running = None if taken is None else self._launch(replica, *taken)
+            if taken is not None and running is not None:
+                launched.append((taken[0], running))
                 if len(launched) < depth:
                     continue
-            if launched:
-                self._finish(replica, *launched.popleft())
-            elif taken is None:
-                return
+            # After a failure all that runs is finished first: what is tried again has the device.
+            while launched and not self._finish(replica, *launched.popleft()):
+                pass
 
     def _take(self, replica: Replica, wait: bool) -> tuple[Batch, int] | None:
-        """The next batch and the samples memory is reserved for; None when closed, or when not waiting and none is due."""
+        """The next batch and the samples memory is reserved for.
+
+        None when closed, or when not waiting and none is due.
+        """
         while True:
             with self._changed:
-                name = self._next(replica)
-                while name is None:
+                while (name := self._next(replica)) is None:
                     if self._closed or not wait:
                         return None
-                    self._changed.wait()
-                    name = self._next(replica)
+                    self._changed.wait(RETRY if self._refused[replica] else None)
+            if not wait and name not in replica.loaded:
+                return None  # only an idle device can offer all of its memory to a new model
             try:
                 replica.prepare(name)
+                with self._changed:
+                    taken = self._reserved(replica)
+                    if taken is not None or not wait:
+                        return taken
+                    if self._scheduler.next_model(self._refused[replica]) == name:
+                        # Memory is held elsewhere: by a sibling, or by another program.
+                        self._changed.wait(1.0)
             except Exception as error:
                 self._refuse(replica, name, error)
-                continue
-            with self._changed:
-                reserved = 0
-
-                def room(model: str) -> int:
-                    nonlocal reserved
-                    share = -(-self._scheduler.waiting(model) // len(self.replicas))
-                    reserved = replica.reserve(model, share)
-                    return reserved
-
-                batch = self._scheduler.take(room, self._refused[replica])
-                if batch is not None:
-                    self._sizes[len(batch)] = self._sizes.get(len(batch), 0) + 1
-                    return batch, reserved
-                if not wait:
-                    return None
-                if self._scheduler.next_model(self._refused[replica]) == name:
-                    self._changed.wait(1.0)  # memory is held elsewhere: by a sibling, or by another program
 
     def _next(self, replica: Replica) -> str | None:
         self._drop_late()
-        return self._scheduler.next_model(self._refused[replica])
+        refused, now = self._refused[replica], self._clock()
+        for model in [model for model, until in refused.items() if until <= now]:
+            del refused[model]
+        return self._scheduler.next_model(refused)
+
+    def _reserved(self, replica: Replica) -> tuple[Batch, int] | None:
+        reserved = 0
+
+        def room(model: str) -> int:
+            nonlocal reserved
+            share = -(-self._scheduler.waiting(model) // len(self.replicas))
+            reserved = replica.reserve(model, share)
+            return reserved
+
+        batch = self._scheduler.take(room, self._refused[replica])
+        if batch is None:
+            return None
+        self._sizes[len(batch)] = self._sizes.get(len(batch), 0) + 1
+        return batch, reserved
 
     def _launch(self, replica: Replica, batch: Batch, reserved: int) -> Running | None:
-        samples = np.stack([self._tickets[request.id].sample for request in batch.requests])
+        samples = [self._tickets[request.id].sample for request in batch.requests]
         try:
             return replica.launch(batch.model, samples, reserved)
         except Exception as error:
             self._failed(replica, batch, error)
             return None
 
-    def _finish(self, replica: Replica, batch: Batch, running: Running) -> None:
+    def _finish(self, replica: Replica, batch: Batch, running: Running) -> bool:
         try:
             results = replica.finish(running)
         except Exception as error:
             self._failed(replica, batch, error)
-            return
+            return False
         ran = (replica.device.name, replica.device.precision, len(batch))
         with self._changed:
             for request, result in zip(batch.requests, results, strict=True):
                 self._answer(request.id, result=result, ran=ran)
             self._changed.notify_all()
+        return True
 
     def _failed(self, replica: Replica, batch: Batch, error: Exception) -> None:
-        """Out of memory: go back in line and run in smaller batches. Anything else: tell the callers."""
-        if not replica.device.is_out_of_memory(error):
-            if not isinstance(error, PortrayerError):
-                log.exception("a batch of %s failed on %s", batch.model, replica.device.name)
-            with self._changed:
-                for request in batch.requests:
-                    self._answer(request.id, error=error)
-                self._changed.notify_all()
-            return
-        replica.shrink(batch.model, len(batch))
+        """Out of memory: back in line, to run in smaller batches. Anything else: tell the callers.
+
+        A replica that cannot run even one leaves the model to the others; its caller hears of it
+        when there are none.
+        """
+        exhausted, text = replica.device.is_out_of_memory(error), let_go(error)
+        if not exhausted:
+            log.error("a batch of %s failed on %s\n%s", batch.model, replica.device.name, text)
+        if exhausted:
+            try:
+                replica.shrink(batch.model, len(batch))
+            except Exception as worse:
+                exhausted, error = False, worse
+                log.error("%s cannot free memory\n%s", replica.device.name, let_go(worse))
         with self._changed:
             for request in batch.requests:
                 ticket = self._tickets[request.id]
                 ticket.alone += len(batch) == 1
+                if not exhausted:
+                    self._answer(request.id, error=error)
+                    continue
                 if ticket.alone >= LAST_TRIES:
-                    what = f"one sample of {batch.model} does not fit on {replica.device.name}"
-                    self._answer(request.id, error=OutOfMemory(what))
-                elif self._closed:
+                    if self._only(replica, batch.model):
+                        what = f"one sample of {batch.model} does not fit on {replica.device.name}"
+                        self._answer(request.id, error=OutOfMemory(what))
+                        continue
+                    self._refused[replica][batch.model] = self._clock() + RETRY
+                    ticket.alone = 0
+                if self._closed:
                     self._answer(request.id, error=EngineClosed("the engine was closed"))
                 else:
                     self._scheduler.submit(request)
@@ -240,16 +251,24 @@ class Engine:
 
     def _refuse(self, replica: Replica, model: str, error: Exception) -> None:
         """This replica cannot have the model. Callers hear of it when no replica can."""
+        text = let_go(error)
+        if not isinstance(error, PortrayerError):
+            log.error("%s cannot have %s\n%s", replica.device.name, model, text)
         with self._changed:
-            self._refused[replica][model] = error
-            if all(model in refused for refused in self._refused.values()):
+            if self._only(replica, model):
                 while batch := self._scheduler.take(lambda _: 1, _Only(model)):
                     self._answer(batch.requests[0].id, error=error)
                 for refused in self._refused.values():
-                    del refused[model]  # the next caller may try again: memory may be free by then
+                    refused.pop(model, None)  # the next caller may try again: memory may be free
+            else:
+                self._refused[replica][model] = self._clock() + RETRY
             self._changed.notify_all()
 
-    # --- under the lock ----------------------------------------------------------------------------------------------
+    # --- under the lock ---------------------------------------------------------------------------
+
+    def _only(self, replica: Replica, model: str) -> bool:
+        """Whether every other replica has refused the model."""
+        return all(model in refused for r, refused in self._refused.items() if r is not replica)
 
     def _answer(
         self,
@@ -260,8 +279,13 @@ class Engine:
         error: BaseException | None = None,
     ) -> None:
         ticket = self._tickets.pop(id)
-        ticket.result, ticket.ran, ticket.error = result, ran, error
+        ticket.result, ticket.ran, ticket.error = result, ran, error and own(error)
         ticket.done.set()
+
+    def _abandon(self, ids: Sequence[int]) -> None:
+        with self._changed:
+            for id in filter(self._scheduler.cancel, ids):
+                del self._tickets[id]
 
     def _expire(self) -> None:
         with self._changed:

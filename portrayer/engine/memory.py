@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,17 @@ from dataclasses import dataclass
 
 from portrayer.errors import InvalidOption, OutOfMemory
 
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+UNITS = {
+    "": 1,
+    "k": 10**3,
+    "m": 10**6,
+    "g": 10**9,
+    "t": 10**12,
+    "ki": 2**10,
+    "mi": 2**20,
+    "gi": 2**30,
+    "ti": 2**40,
+}
 
 
 def parse(text: str, available: int) -> int:
@@ -21,15 +32,19 @@ def parse(text: str, available: int) -> int:
     """
     match = re.fullmatch(r"\s*([\d.]+)\s*(?:(%)|([kmgt]?i?)b?)\s*", text.lower())
     try:
-        number = float(match[1]) if match else -1.0
+        number = float(match[1]) if match else 0.0
     except ValueError:
-        number = -1.0
-    if not match or number <= 0 or (match[3] or "") not in UNITS:
+        number = 0.0
+    unit = available if match and match[2] else UNITS.get((match and match[3]) or "", 0)
+    # A float to the end: what is more than there is may be more than an integer can be made of.
+    amount = (number / 100 if match and match[2] else number) * unit
+    if amount < 1:
         raise InvalidOption(f"{text!r} is not an amount of memory: write 4GiB, 512MiB or 60%")
-    amount = int(available * number / 100) if match[2] else int(number * UNITS[match[3]])
     if amount > available:
-        raise InvalidOption(f"{text.strip()} is more than there is: {show(available)} are available")
-    return amount
+        raise InvalidOption(
+            f"{text.strip()} is more than there is: {show(available)} are available"
+        )
+    return int(amount)
 
 
 def show(amount: int) -> str:
@@ -42,7 +57,10 @@ def show(amount: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a forward of n samples needs at its peak, in bytes: ``fixed + n * per_sample``. Measured, never guessed."""
+    """What a forward of n samples needs at its peak, in bytes: ``fixed + n * per_sample``.
+
+    Measured, never guessed.
+    """
 
     fixed: int
     per_sample: int
@@ -59,7 +77,7 @@ class Cost:
         """The line through two measured (samples, peak bytes); never below either of them."""
         (n, low), (m, high) = few, many
         slope = max(0, -(-(high - low) // (m - n)))
-        # A flat pair would promise samples for nothing; the smaller batch's own peak is the honest bound then.
+        # A flat pair would promise samples for nothing: a share of the smaller peak bounds it.
         per_sample = max(slope, low // (8 * n), 1)
         return cls(max(0, low - n * per_sample, high - m * per_sample), per_sample)
 
@@ -67,13 +85,14 @@ class Cost:
 class Budget:
     """A ledger of bytes with one lock: reserved never passes total, and never falls below zero.
 
-    Waiting is first come, first served, so that a large picture is not overtaken for ever by small ones.
+    Waiting is first come, first served: a large picture is not overtaken for ever by small ones.
     """
 
     def __init__(self, total: int, name: str = "memory") -> None:
         self.total, self.name = int(total), name
         self._reserved = self._peak = 0
         self._line: deque[object] = deque()
+        self._held: weakref.WeakSet[object] = weakref.WeakSet()
         self._changed = threading.Condition()
 
     @property
@@ -97,7 +116,22 @@ class Budget:
             self._add(amount)
             return True
 
+    def hold(self, thing: object, amount: int) -> bool:
+        """Reserve ``amount`` for as long as ``thing`` lives, once however many hold it.
+
+        False, and nothing reserved, where it does not fit now.
+        """
+        with self._changed:
+            if thing in self._held:
+                return True
+            if not self.take(amount):
+                return False
+            self._held.add(thing)
+            weakref.finalize(thing, self.release, amount).atexit = False
+            return True
+
     def release(self, amount: int) -> None:
+        """Give back; ``ValueError`` for more than is reserved."""
         with self._changed:
             if not 0 <= amount <= self._reserved:
                 raise ValueError(f"release of {amount} with {self._reserved} reserved")
@@ -106,7 +140,12 @@ class Budget:
 
     @contextmanager
     def reserve(self, amount: int) -> Iterator[None]:
-        """Hold ``amount`` bytes, waiting in line for them. More than the total raises :class:`OutOfMemory`."""
+        """Hold ``amount`` bytes, waiting in line for them.
+
+        More than the total raises :class:`OutOfMemory`, less than nothing ``ValueError``.
+        """
+        if amount < 0:
+            raise ValueError(f"{amount} bytes cannot be reserved")
         if amount > self.total:
             raise OutOfMemory(f"needs {show(amount)}, the {self.name} budget is {show(self.total)}")
         place = object()

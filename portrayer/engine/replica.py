@@ -1,10 +1,15 @@
-"""One device and the models on it: what is loaded, how many samples may share a batch, what to do when memory ends."""
+"""One device and the models on it: what is loaded, how many samples may share a batch.
+
+And what to do when memory ends.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+import numpy as np
 
 from portrayer.engine.device import Array, Device
 from portrayer.engine.memory import Budget, Cost, show
@@ -20,7 +25,6 @@ class Loaded:
     """A model on the device. ``limit``: the largest batch that real memory has allowed."""
 
     model: Any
-    bytes: int
     cost: Cost
     limit: int
     running: int = 0
@@ -30,7 +34,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A launched batch: its samples, its model, and the bytes reserved for it until it is finished."""
+    """A launched batch, with the bytes reserved for it until it is finished."""
 
     name: str
     samples: int
@@ -39,59 +43,69 @@ class Running:
 
 
 class Replica:
-    """A device's models under a budget. Called from one thread; the budget may be shared with other replicas."""
+    """A device's models under a budget.
+
+    Called from one thread; the budget may be shared with other replicas.
+    """
 
     def __init__(self, device: Device, budget: Budget, spec: Callable[[str], ModelSpec]) -> None:
         self.device, self.budget, self._spec = device, budget, spec
         self.loaded: dict[str, Loaded] = {}
         self.splits = 0
         self._clock = 0
+        self._entered = False
 
     def prepare(self, name: str) -> None:
         """Have the model on the device, with its cost measured.
 
-        The least recently used idle models make room for it. Raises :class:`OutOfMemory` where weights and one sample
-        do not fit the budget even alone, and whatever :mod:`portrayer.models` says of bad weights.
+        The least recently used idle models make room for it. Where another replica of the same
+        budget holds what is missing, it is not loaded, and can be later. Raises
+        :class:`OutOfMemory` where weights and one sample do not fit the budget even alone,
+        whatever :mod:`portrayer.models` says of bad weights and the device of itself.
         """
+        if not self._entered:
+            self.device.enter()
+            self._entered = True
         self._clock += 1
         if name in self.loaded:
             self.loaded[name].used = self._clock
             return
         spec = self._spec(name)
-        self._make_room(2 * spec.weights.bytes)  # half precision on disk, at most twice that in use
+        self._make_room(2 * spec.weights.bytes)  # half precision on disk, at most twice in use
         model, size = self._retrying(lambda: self.device.load(spec))
-        while not self.budget.take(size):
+        self._fits(name, size)
+        while not self.budget.hold(model, size):
             if not self._drop_one():
-                raise OutOfMemory(
-                    f"{name} needs {show(size)} for its weights, {show(self.budget.free)} are free"
-                )
-        try:
-            cost = self._retrying(lambda: self.device.measure(model))
-            if size + cost.of(1) > self.budget.total:
-                needs = show(size + cost.of(1))
-                raise OutOfMemory(f"{name} needs {needs}, the budget is {show(self.budget.total)}")
-        except BaseException:
-            self.budget.release(size)
-            raise
-        self.loaded[name] = Loaded(model, size, cost, self.device.largest_batch, used=self._clock)
+                return
+        cost = self._retrying(lambda: self.device.measure(model))
+        self._fits(name, size + cost.of(self.device.padded(1)))
+        self.loaded[name] = Loaded(model, cost, self.device.largest_batch, used=self._clock)
 
     def reserve(self, name: str, wanted: int) -> int:
-        """Reserve memory for up to ``wanted`` samples of a prepared model; how many it is for, 0 for not now."""
+        """Reserve memory for up to ``wanted`` samples of a prepared model.
+
+        How many it is for, 0 for not now.
+        """
         entry = self.loaded.get(name)
         if entry is None:
             return 0
-        self._make_room(entry.cost.of(1))
-        count = min(wanted, entry.limit, entry.cost.fitting(self.budget.free))
-        return count if count > 0 and self.budget.take(entry.cost.of(count)) else 0
+        self._make_room(self._need(entry, 1), keep=name)
+        most = min(entry.limit, entry.cost.fitting(self.budget.free))
+        count = min(wanted, most)
+        while count > 0 and self.device.padded(count) > most:
+            count -= 1
+        return count if count > 0 and self.budget.take(self._need(entry, count)) else 0
 
-    def launch(self, name: str, samples: Array, reserved: int) -> Running:
-        """Start a batch in memory reserved for ``reserved`` samples. On any error the memory is released."""
+    def launch(self, name: str, samples: Sequence[Array], reserved: int) -> Running:
+        """Start a batch in memory reserved for ``reserved`` samples; on any error it is released.
+
+        ``samples``: each (S, S, 3) uint8.
+        """
         entry = self.loaded[name]
-        held = entry.cost.of(len(samples))
-        if reserved > len(samples):
-            self.budget.release(entry.cost.of(reserved) - held)
+        held = self._need(entry, len(samples))
+        self.budget.release(self._need(entry, reserved) - held)
         try:
-            pending = self.device.launch(entry.model, samples)
+            pending = self.device.launch(entry.model, np.stack(samples))
         except BaseException:
             self.budget.release(held)
             raise
@@ -99,10 +113,12 @@ class Replica:
         return Running(name, len(samples), held, pending)
 
     def finish(self, running: Running) -> Array:
-        """The batch's results; its memory is released, whatever happens."""
+        """The batch's results, one a sample; its memory is released, whatever happens."""
         entry = self.loaded[running.name]
         try:
             results = self.device.finish(running.pending)
+            if len(results) != running.samples:
+                raise ValueError(f"{len(results)} results for {running.samples} samples")
         finally:
             entry.running -= 1
             self.budget.release(running.reserved)
@@ -112,7 +128,10 @@ class Replica:
         return results
 
     def shrink(self, name: str, failed: int) -> None:
-        """A batch of ``failed`` samples ran out of real memory: smaller ones from now on, and caches given back."""
+        """A batch of ``failed`` samples ran out of real memory.
+
+        Smaller ones from now on, and caches given back.
+        """
         entry = self.loaded[name]
         entry.limit, entry.smooth = max(1, min(entry.limit, failed // 2)), 0
         self.splits += 1
@@ -120,6 +139,21 @@ class Replica:
             while self._drop_one(keep=name):
                 pass
         self.device.free()
+
+    def close(self) -> None:
+        """Unload every model; nothing may be running."""
+        while self._drop_one():
+            pass
+
+    def _need(self, entry: Loaded, samples: int) -> int:
+        return entry.cost.of(self.device.padded(samples))
+
+    def _fits(self, name: str, needs: int) -> None:
+        if needs > self.budget.total:
+            raise OutOfMemory(
+                f"{name} needs {show(needs)}, the {self.budget.name} budget is "
+                f"{show(self.budget.total)}"
+            )
 
     def _retrying(self, action: Callable[[], T]) -> T:
         try:
@@ -137,8 +171,8 @@ class Replica:
                 raise
             raise OutOfMemory(f"a model does not fit on {self.device.name}") from error
 
-    def _make_room(self, amount: int) -> None:
-        while self.budget.free < amount and self._drop_one():
+    def _make_room(self, amount: int, keep: str = "") -> None:
+        while self.budget.free < amount and self._drop_one(keep):
             pass
 
     def _drop_one(self, keep: str = "") -> bool:
@@ -146,9 +180,6 @@ class Replica:
         idle = [(e.used, n) for n, e in self.loaded.items() if not e.running and n != keep]
         if not idle:
             return False
-        entry = self.loaded.pop(min(idle)[1])
-        size = entry.bytes
-        del entry
+        del self.loaded[min(idle)[1]]  # the budget has the bytes back when the model dies
         self.device.free()
-        self.budget.release(size)
         return True

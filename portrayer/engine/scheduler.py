@@ -21,7 +21,7 @@ class Request:
 
     @property
     def rank(self) -> tuple[float, int]:
-        """Lower goes first. Priority counts as a head start in time, so that nobody waits for ever."""
+        """Lower goes first. Priority is a head start in time, so that nobody waits for ever."""
         return (self.arrived - self.priority * PATIENCE, self.id)
 
 
@@ -40,7 +40,8 @@ class Batch:
 class Scheduler:
     """Queues by model; the best-ranked request picks the model, others of that model join.
 
-    Law: every submitted request leaves exactly once, through :meth:`take`, :meth:`expire` or :meth:`cancel`.
+    Law: every submitted request leaves exactly once, through :meth:`take`, :meth:`expire` or
+    :meth:`cancel`.
     """
 
     _queues: dict[str, list[tuple[tuple[float, int], Request]]] = field(default_factory=dict)
@@ -51,7 +52,7 @@ class Scheduler:
         return len(self._waiting)
 
     def submit(self, request: Request) -> None:
-        """Queue a request; one that was taken may come back (its rank, and so its place, is unchanged)."""
+        """Queue a request; one that was taken may come back, to the place its rank gives it."""
         if request.id in self._waiting:
             raise ValueError(f"request {request.id} is already waiting")
         self._waiting.add(request.id)
@@ -100,7 +101,9 @@ class Scheduler:
             request
             for queue in self._queues.values()
             for _, request in queue
-            if request.id in self._waiting and request.deadline is not None and request.deadline <= now
+            if request.id in self._waiting
+            and request.deadline is not None
+            and request.deadline <= now
         ]
         for request in late:
             self.cancel(request.id)

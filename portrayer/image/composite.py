@@ -99,10 +99,11 @@ def blurred(image: Image, matte: Matte, strength: float = 0.02) -> Image:
 
 def cover(back: Image, height: int, width: int) -> Image:
     """A background picture scaled and centre-cropped to fill (height, width)."""
-    scale = max(height / back.shape[0], width / back.shape[1])
-    h, w = max(height, round(back.shape[0] * scale)), max(width, round(back.shape[1] * scale))
-    top, left = (h - height) // 2, (w - width) // 2
-    return np.ascontiguousarray(resize(back, h, w)[top : top + height, left : left + width])
+    # Cropped first: a strip a pixel high must not be scaled as a whole.
+    h = min(back.shape[0], max(1, round(height * back.shape[1] / width)))
+    w = min(back.shape[1], max(1, round(width * back.shape[0] / height)))
+    top, left = (back.shape[0] - h) // 2, (back.shape[1] - w) // 2
+    return resize(np.ascontiguousarray(back[top : top + h, left : left + w]), height, width)
 
 
 def _blur(array: np.ndarray, size: int) -> np.ndarray:

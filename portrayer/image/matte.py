@@ -14,6 +14,7 @@ from portrayer.image.geometry import resize
 from portrayer.types import Image, Matte
 
 SOFT = 0.02  # mattes this close to 0 or 1 count as decided
+SHIFTS = 0.005, 0.05, 0.5, 5.0  # of the diagonal, until the factorisation exists
 TILE = 192  # pixels a side worked on at once: it stays in cache, and what is decided is skipped
 
 Floats = NDArray[np.float32]
@@ -32,6 +33,8 @@ def refine(
     """
     height, width = image.shape[:2]
     full: Matte = resize(matte, height, width)
+    if full is matte:  # the caller's own
+        full = matte.copy()
     band = soft(matte)
     if not band.any():
         return full
@@ -203,7 +206,7 @@ def closed_form(image: Image, matte: Matte, *, limit: int = 1_000_000) -> Matte:
 
     Solved on at most ``limit`` pixels, then carried to the full size like :func:`refine` does.
     """
-    from pymatting import estimate_alpha_cf
+    from pymatting import estimate_alpha_cf, ichol
 
     height, width = matte.shape
     scale = min(1.0, float(np.sqrt(limit / (height * width))))
@@ -214,7 +217,12 @@ def closed_form(image: Image, matte: Matte, *, limit: int = 1_000_000) -> Matte:
     trimap = np.where(unknown, 0.5, np.round(rough)).astype(np.float64)
     if not ((trimap == 0).any() and (trimap == 1).any() and unknown.any()):
         return matte
-    solved = estimate_alpha_cf(small.astype(np.float64) / 255, trimap).astype(np.float32)
+    solved = estimate_alpha_cf(
+        small.astype(np.float64) / 255,
+        trimap,
+        # Its default tries a smaller shift first, and prints when that fails.
+        preconditioner=lambda system: ichol(system, shifts=SHIFTS),
+    ).astype(np.float32)
     return solved if (h, w) == (height, width) else refine(image, small, solved, radius=1, eps=1e-5)
 
 

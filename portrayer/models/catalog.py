@@ -32,4 +32,6 @@ def spec(name: str) -> ModelSpec:
     try:
         return CATALOG[name]
     except KeyError:
-        raise UnknownModel(f"no model is called {name!r} (there are: {', '.join(CATALOG)})") from None
+        raise UnknownModel(
+            f"no model is called {name!r} (there are: {', '.join(CATALOG)})"
+        ) from None

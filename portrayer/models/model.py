@@ -1,4 +1,6 @@
-"""A network with everything around it that belongs on the device: normalising before, clamping after."""
+"""A network with everything around it that belongs on the device: normalising before, clamping
+after.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ OUTPUTS: Mapping[str, Callable[[Tensor], Tensor]] = {"alpha": _alpha}
 
 
 class Model(nn.Module):
-    """uint8 in, documented arrays out: ``(N, side, side, 3)`` RGB to what the spec's output rule says.
+    """uint8 in, documented arrays out: ``(N, side, side, 3)`` RGB to what the spec's output rule
+    says.
 
     Every sample is treated alone; nothing depends on its neighbours in the batch.
     """
@@ -54,23 +57,28 @@ def build(spec: ModelSpec) -> nn.Module:
 
 
 def load(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> Model:
-    """The model with its verified weights, ready to infer: folded, channels-last, in ``dtype`` on ``device``."""
+    """The model with its verified weights, ready to infer: folded, channels-last, in ``dtype`` on
+    ``device``.
+    """
     net = build(spec)
     try:
         net.load_state_dict(weights.load(spec.weights))
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         raise WeightsMismatch(f"{spec.weights.file} does not fit {spec.build}: {first}") from error
-    model = Model(spec, fold(net.eval())).requires_grad_(False)
-    return model.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+    model = Model(spec, fold(net.eval())).eval().requires_grad_(False).to(device, dtype)
+    # torch documents the layout of modules, and leaves it out of the types.
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def fold(net: nn.Module) -> nn.Module:
-    """Batch norms folded into the convolutions before them, wherever both stand in one Sequential."""
+    """Batch norms folded into the convolutions before them, wherever both stand in one
+    Sequential.
+    """
     for part in net.modules():
         if isinstance(part, nn.Sequential):
             for at in range(len(part) - 1):
-                if isinstance(part[at], nn.Conv2d) and isinstance(part[at + 1], nn.BatchNorm2d):
-                    part[at] = fuse_conv_bn_eval(part[at], part[at + 1])
-                    part[at + 1] = nn.Identity()
+                conv, norm = part[at], part[at + 1]
+                if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    part[at], part[at + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
     return net

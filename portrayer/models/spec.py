@@ -20,9 +20,10 @@ class Weights:
 class ModelSpec:
     """One row of the catalogue.
 
-    ``build``: the network as ``module:Class`` under ``portrayer.nets``. ``side``: it takes (N, side, side, 3) uint8 RGB.
-    ``mean``, ``std``: of RGB in 0..255, applied on the device. ``output``: the rule that turns logits into what
-    :class:`~portrayer.models.model.Model` returns.
+    ``build``: the network as ``module:Class`` under ``portrayer.nets``. ``side``: it takes (N,
+    side, side, 3) uint8 RGB.
+    ``mean``, ``std``: of RGB in 0..255, applied on the device. ``output``: the rule that turns
+    logits into what :class:`~portrayer.models.model.Model` returns.
     """
 
     name: str

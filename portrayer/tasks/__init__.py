@@ -11,7 +11,15 @@ from portrayer.tasks.task import Task
 TASKS: Mapping[str, Task] = {
     task.name: task
     for task in (
-        Task("matte", "Cut people out of photos", ("photo",), (matting.MODEL,), matting.Matting, matting.run, 40),
+        Task(
+            "matte",
+            "Cut people out of photos",
+            ("photo",),
+            (matting.MODEL,),
+            matting.Matting,
+            matting.run,
+            matting.memory,
+        ),
     )
 }
 

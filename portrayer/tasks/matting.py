@@ -1,4 +1,4 @@
-"""Cut people out: one forward at the model's size, then the photo's own edges, clean colours, a background."""
+"""Cut people out: one forward, then the photo's own edges, clean colours, a background."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from os.path import isfile
 from pathlib import Path
 
-from portrayer.errors import InputError, InvalidOption
+from portrayer.errors import InvalidOption, PortrayerError
 from portrayer.image import codec, composite
 from portrayer.image import matte as mattes
 from portrayer.image.geometry import crop, fit, limit, resize
@@ -19,6 +20,8 @@ from portrayer.types import Image, Matte
 
 MODEL = "portrait-matting"
 COLOUR = re.compile(r"#(?:[0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8})", re.IGNORECASE)
+FIXED = 32 * 2**20  # bytes for what is done at the model's size, whatever the photo's
+SOLVED = 1_000_000  # pixels at most that closed-form matting is solved on
 NAMED = {"white": "#ffffff", "black": "#000000", "blue": "#438edb", "red": "#d9001b"}
 
 
@@ -26,23 +29,37 @@ NAMED = {"white": "#ffffff", "black": "#000000", "blue": "#438edb", "red": "#d90
 class Matting(Encoding):
     """Options of the matting task."""
 
-    output: str = option("cutout", "what is written: the cut-out, its matte, or both", choices=("cutout", "matte", "both"))
-    background: str = option("none", "none, white, blue, red, black, #rgb[a], #rrggbb[aa], blur, or a picture's path")
-    alpha_threshold: float = option(0.0, "softer values than this are decided", ge=0, le=50, unit="%")
+    output: str = option(
+        "cutout",
+        "what is written: the cut-out, its matte, or both",
+        choices=("cutout", "matte", "both"),
+    )
+    background: str = option(
+        "none", "none, white, blue, red, black, #rgb[a], #rrggbb[aa], blur, or a picture's path"
+    )
+    alpha_threshold: float = option(
+        0.0, "softer values than this are decided", ge=0, le=50, unit="%"
+    )
     erode: float = option(0.0, "moves the edge inwards", ge=0, le=5, unit="px")
     feather: float = option(0.0, "softens the edge", ge=0, le=20, unit="px")
-    refine: str = option("fast", "how edges are drawn at full size", choices=("fast", "closed-form", "none"))
+    refine: str = option(
+        "fast", "how edges are drawn at full size", choices=("fast", "closed-form", "none")
+    )
     crop: bool = option(False, "crop to the subject")
     margin: float = option(5.0, "room left around a cropped subject", ge=0, le=100, unit="%")
 
     def __post_init__(self) -> None:
         ground = self.background
         if ground.startswith("#") and not COLOUR.fullmatch(ground):
-            raise InvalidOption(f"background is {ground!r}, a colour is #rgb, #rgba, #rrggbb or #rrggbbaa")
-        if ground not in ("none", "blur", *NAMED) and not ground.startswith("#") and not Path(ground).is_file():
-            raise InvalidOption(f"background is {ground!r}: not a colour, and no picture lies there")
+            ways = "#rgb, #rgba, #rrggbb or #rrggbbaa"
+            raise InvalidOption(f"background is {ground!r}, a colour is {ways}")
+        known = ground in ("none", "blur", *NAMED) or ground.startswith("#")
+        if not known and not isfile(ground):
+            what = "not a colour, and no picture lies there"
+            raise InvalidOption(f"background is {ground!r}: {what}")
         if self.format == "jpeg" and self.output != "matte" and self.transparent:
-            raise InvalidOption("a JPEG has no transparency: choose --format png or webp, or a --background")
+            ways = "choose --format png or webp, or a --background"
+            raise InvalidOption(f"format is 'jpeg', which has no transparency: {ways}")
 
     @property
     def transparent(self) -> bool:
@@ -50,6 +67,16 @@ class Matting(Encoding):
         if self.background.startswith("#"):
             return colour(self.background)[3] < 255
         return self.background == "none"
+
+
+def memory(options: Matting, pixels: int) -> int:
+    """Host bytes that :func:`run` holds at its peak for a photo of so many pixels, itself included.
+
+    Measured: 21 a pixel, 39 with a translucent background, 1100 for each that is solved.
+    """
+    translucent = options.transparent and options.background != "none"
+    solved = min(pixels, SOLVED) if options.refine == "closed-form" else 0
+    return FIXED + (40 if translucent else 24) * pixels + 1200 * solved
 
 
 def run(images: Sequence[Image], options: Matting, infer: Infer) -> Product:
@@ -63,7 +90,7 @@ def run(images: Sequence[Image], options: Matting, infer: Infer) -> Product:
     else:
         matte = mattes.refine(image, small, rough)
     if options.refine == "closed-form":
-        matte = mattes.closed_form(image, matte)
+        matte = mattes.closed_form(image, matte, limit=SOLVED)
     matte = mattes.contract(matte, options.alpha_threshold / 100)
     matte = mattes.feather(mattes.erode(matte, options.erode), options.feather)
     whole = (slice(None), slice(None))
@@ -94,10 +121,17 @@ def colour(text: str) -> tuple[int, int, int, int]:
     return r, g, b, a[0] if a else 255
 
 
-@lru_cache(maxsize=2)
 def picture(path: Path) -> Image:
-    """A background picture, decoded once for a whole folder."""
+    """A background picture (H, W, 3); :class:`InvalidOption` where the file holds none."""
     try:
-        return codec.decode(path.read_bytes()).image
+        return _decoded(path, path.stat().st_mtime_ns)
     except OSError as error:
-        raise InputError(f"the background {path} cannot be read: {error.strerror}") from error
+        raise InvalidOption(f"background is {str(path)!r}: {error.strerror or error}") from error
+    except PortrayerError as error:
+        raise InvalidOption(f"background is {str(path)!r}: {error.reason}") from error
+
+
+@lru_cache(maxsize=2)
+def _decoded(path: Path, changed: int) -> Image:
+    """Decoded once for a whole folder; again when the file has ``changed`` (its time, in ns)."""
+    return codec.decode(path.read_bytes()).image

@@ -1,8 +1,12 @@
-"""Options, declared once: a dataclass field with its range, unit and help. Everything else is derived from it."""
+"""Options, declared once: a dataclass field with its range, unit and help.
+
+Everything else is derived from it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_type_hints
@@ -53,7 +57,9 @@ def options(cls: type) -> Iterator[Option]:
 
 
 def read(cls: type[O], values: Mapping[str, Any]) -> O:
-    """An option dataclass from names (hyphens or underscores) and values (typed, or text as flags and forms give it).
+    """An option dataclass from names and values, as flags and forms give them.
+
+    Names with hyphens or underscores; values typed, or as text.
 
     Raises :class:`InvalidOption` naming the option, its value and what is allowed.
     """
@@ -62,7 +68,8 @@ def read(cls: type[O], values: Mapping[str, Any]) -> O:
     for name, value in values.items():
         o = known.get(name.replace("-", "_"))
         if o is None:
-            raise InvalidOption(f"no option is called {name!r} (there are: {', '.join(k.name for k in known.values())})")
+            there = ", ".join(k.name for k in known.values())
+            raise InvalidOption(f"no option is called {name!r} (there are: {there})")
         given[o.field] = _value(o, value)
     try:
         return cls(**given)
@@ -76,7 +83,12 @@ def schema(cls: type) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     for o in options(cls):
         entry = {"type": kinds[o.type], "default": o.default, "description": o.help}
-        rules = {"minimum": o.ge, "maximum": o.le, "unit": o.unit or None, "enum": list(o.choices) or None}
+        rules = {
+            "minimum": o.ge,
+            "maximum": o.le,
+            "unit": o.unit or None,
+            "enum": list(o.choices) or None,
+        }
         properties[o.name] = entry | {key: rule for key, rule in rules.items() if rule is not None}
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
@@ -89,16 +101,19 @@ def _value(o: Option, value: Any) -> Any:
             raise InvalidOption(f"{said}, it can be yes or no")
         return text in TRUE
     if o.type in (int, float):
-        if isinstance(value, bool):
-            raise InvalidOption(f"{said}, it must be a number")
         try:
             number = o.type(value)
-        except (TypeError, ValueError):
+            # What int() would round is not a whole number; neither is True.
+            sound = number == float(value) and math.isfinite(number)
+        except (TypeError, ValueError, OverflowError):
+            sound = False
+        if not sound or isinstance(value, bool):
             kind = "a whole number" if o.type is int else "a number"
-            raise InvalidOption(f"{said}, it must be {kind}") from None
-        if number != number or (o.ge is not None and number < o.ge) or (o.le is not None and number > o.le):
+            raise InvalidOption(f"{said}, it must be {kind}")
+        if (o.ge is not None and number < o.ge) or (o.le is not None and number > o.le):
             low, high = (f"{bound:g}" if bound is not None else "any" for bound in (o.ge, o.le))
-            raise InvalidOption(f"{said}, it can be {low} to {high}{' ' + o.unit if o.unit else ''}")
+            unit = f" {o.unit}" if o.unit else ""
+            raise InvalidOption(f"{said}, it can be {low} to {high}{unit}")
         return number
     text = str(value)
     if o.choices and text not in o.choices:

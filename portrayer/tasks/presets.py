@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +24,9 @@ class Preset:
 
     def to_toml(self) -> str:
         """A file that :func:`load` reads back."""
-        lines = [f'name = "{self.name}"', f'task = "{self.task}"', f'help = "{self.help}"', "", "[options]"]
-        for name, value in self.options.items():
-            shown = str(value).lower() if isinstance(value, bool) else value
-            lines.append(f"{name} = {shown}" if not isinstance(value, str) else f'{name} = "{value}"')
+        table = {"name": self.name, "task": self.task, "help": self.help}
+        lines = [_line(*row) for row in table.items()]
+        lines += ["", "[options]", *(_line(*row) for row in self.options.items())]
         return "\n".join(lines) + "\n"
 
 
@@ -40,28 +41,47 @@ PRESETS: Mapping[str, Preset] = {
         _id_photo("id-photo", "white"),
         _id_photo("id-photo-blue", "blue"),
         _id_photo("id-photo-red", "red"),
-        Preset("product", "matte", {"alpha-threshold": 10, "erode": 1}, "product shot, transparent"),
-        Preset("social", "matte", {"alpha-threshold": 8, "erode": 0.5, "feather": 2}, "avatar for social media, transparent"),
-        Preset("complex", "matte", {"alpha-threshold": 25, "erode": 2, "feather": 3}, "complex background, transparent"),
+        Preset(
+            "product", "matte", {"alpha-threshold": 10, "erode": 1}, "product shot, transparent"
+        ),
+        Preset(
+            "social",
+            "matte",
+            {"alpha-threshold": 8, "erode": 0.5, "feather": 2},
+            "avatar for social media, transparent",
+        ),
+        Preset(
+            "complex",
+            "matte",
+            {"alpha-threshold": 25, "erode": 2, "feather": 3},
+            "complex background, transparent",
+        ),
     )
 }
 
 
 def preset(name: str, own: Mapping[str, Mapping[str, Any]] | None = None) -> Preset:
-    """The preset of this name: one's own first, then the built-in ones, then a TOML file of this path."""
+    """The preset of this name: one's own first, then the built-in ones, then a TOML file."""
     if own and name in own:
         return _read(own[name], name)
     if name in PRESETS:
         return PRESETS[name]
     if name.endswith(".toml"):
         return load(Path(name))
-    raise InvalidOption(f"no preset is called {name!r} (there are: {', '.join([*PRESETS, *(own or {})])}, or a .toml file)")
+    there = ", ".join([*PRESETS, *(own or {})])
+    raise InvalidOption(f"no preset is called {name!r} (there are: {there}, or a .toml file)")
 
 
 def applied(
-    name: str, task: str, options: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]] | None = None
+    name: str,
+    task: str,
+    options: Mapping[str, Any],
+    own: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """A preset's options under ``options``, which win; no name, no preset. It must be one for ``task``."""
+    """A preset's options under ``options``, which win; no name, no preset.
+
+    Raises :class:`InvalidOption` for a preset that is not for ``task``.
+    """
     given = {key.replace("_", "-"): value for key, value in options.items()}
     if not name:
         return given
@@ -79,5 +99,23 @@ def load(path: Path) -> Preset:
 def _read(table: Mapping[str, Any], name: str) -> Preset:
     unknown = set(table) - {"name", "task", "help", "options"}
     if unknown or not isinstance(table.get("options", {}), Mapping):
-        raise InvalidOption(f"preset {name!r} may hold name, task, help and a table [options], not {', '.join(sorted(unknown))}")
-    return Preset(str(table.get("name", name)), str(table.get("task", "matte")), dict(table.get("options", {})), str(table.get("help", "")))
+        wrong = ", ".join(map(repr, sorted(unknown))) or "options of another kind"
+        may = "name, task, help and a table [options]"
+        raise InvalidOption(f"preset {name!r} may hold {may}, not {wrong}")
+    return Preset(
+        name=str(table.get("name", name)),
+        task=str(table.get("task", "matte")),
+        options=dict(table.get("options", {})),
+        help=str(table.get("help", "")),
+    )
+
+
+def _line(name: str, value: Any) -> str:
+    """A line of TOML. Its strings are escaped like JSON's, and DEL as well."""
+    key = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quoted(name)
+    kinds = {bool: lambda v: str(v).lower(), str: _quoted}
+    return f"{key} = {kinds.get(type(value), repr)(value)}"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""What a task is: a plain function of (images, options, infer), and what the rest of the house must know of it."""
+"""What a task is: a plain function, and what the rest of the house must know of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ Infer: TypeAlias = Callable[[str, NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What a task made. ``image``: (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey, uint8; ``matte``: (H, W) float32 0..1."""
+    """What a task made.
+
+    ``image``: (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey, uint8; ``matte``: (H, W) float32 0..1.
+    """
 
     image: Image
     matte: Matte | None = None
@@ -28,14 +31,20 @@ class Product:
 class Encoding:
     """Options every task shares: how the result is written."""
 
-    max_side: int = option(0, "long side the result is limited to; 0 keeps the photo's own", ge=0, le=32_000, unit="px")
+    max_side: int = option(
+        0, "long side the result is limited to; 0 keeps the photo's own", ge=0, le=32_000, unit="px"
+    )
     format: str = option("png", "file format of the result", choices=("png", "webp", "jpeg"))
     quality: int = option(92, "of lossy formats; 100 makes webp lossless", ge=1, le=100)
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """``inputs``: what each input image is; ``options``: a dataclass; ``bytes_per_pixel``: host memory at the peak."""
+    """One row of the table of tasks.
+
+    ``inputs``: what each input image is; ``options``: a dataclass; ``run``: (images, options,
+    infer) to a product; ``memory``: (options, pixels of an input) to the host bytes at the peak.
+    """
 
     name: str
     help: str
@@ -43,4 +52,4 @@ class Task:
     models: tuple[str, ...]
     options: type[Any]
     run: Callable[[Sequence[Image], Any, Infer], Product]
-    bytes_per_pixel: int
+    memory: Callable[[Any, int], int]

@@ -23,19 +23,19 @@ class Scene:
     @property
     def truth(self) -> Matte:
         """The true matte: the share of each pixel that the foreground covers."""
-        return np.clip(self.distance + np.float32(0.5), 0, 1)
+        return np.asarray(np.clip(self.distance + 0.5, 0, 1), np.float32)
 
 
 def half_plane(side: int, angle: float, shift: float = 0.0) -> NDArray[np.float32]:
     """Distance from a straight edge through (about) the middle, (side, side)."""
     y, x = np.mgrid[:side, :side].astype(np.float32) - np.float32((side - 1) / 2)
-    return (x * np.cos(angle) + y * np.sin(angle) - shift).astype(np.float32)
+    return np.asarray(x * np.cos(angle) + y * np.sin(angle) - shift, np.float32)
 
 
 def disc(side: int, radius: float) -> NDArray[np.float32]:
     """Distance from the rim of a disc in the middle, (side, side)."""
     y, x = np.mgrid[:side, :side].astype(np.float32) - np.float32((side - 1) / 2)
-    return (np.float32(radius) - np.hypot(y, x)).astype(np.float32)
+    return np.asarray(radius - np.hypot(y, x), np.float32)
 
 
 def photograph(distance: NDArray[np.float32], front: Colour, back: Colour, noise: float) -> Scene:
@@ -67,5 +67,5 @@ def blend(side: int = 240) -> Blend:
     matte = np.clip((0.3 + rays - away) * 20 + 0.5, 0, 1).astype(np.float32)
     share = matte[..., None]
     photo = share * np.rint(front) + (1 - share) * np.rint(back)
-    as_bytes = (np.rint(a).astype(np.uint8) for a in (photo, front, back))
-    return Blend(*as_bytes, matte)
+    seen, person, wall = (np.rint(a).astype(np.uint8) for a in (photo, front, back))
+    return Blend(seen, person, wall, matte)

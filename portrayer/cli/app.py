@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -17,50 +17,79 @@ from portrayer.tasks import TASKS
 app = typer.Typer(
     name="portrayer",
     help="Cut out, restore and fuse portraits: one photo or a folder of ten thousand.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Device = Annotated[Optional[str], typer.Option(help="auto, cpu, cuda, cuda:0,1 or mps", show_default=False)]  # noqa: UP045
-Precision = Annotated[Optional[str], typer.Option(help="auto, float32, bfloat16 or float16", show_default=False)]  # noqa: UP045
-Memory = Annotated[Optional[str], typer.Option(help="host memory that may be used: 4GiB, 60%", show_default=False)]  # noqa: UP045
-GpuMemory = Annotated[Optional[str], typer.Option(help="memory of each GPU that may be used", show_default=False)]  # noqa: UP045
+Device = Annotated[
+    str | None, typer.Option(help="auto, cpu, cuda, cuda:0,1 or mps", show_default=False)
+]
+Precision = Annotated[
+    str | None, typer.Option(help="auto, float32, bfloat16 or float16", show_default=False)
+]
+Memory = Annotated[
+    str | None, typer.Option(help="host memory that may be used: 4GiB, 60%", show_default=False)
+]
+GpuMemory = Annotated[
+    str | None, typer.Option(help="memory of each GPU that may be used", show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
 @app.callback(invoke_without_command=True)
-def portrayer_(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+def portrayer_(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+) -> None:
     if version:
         print(portrayer.__version__)
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(2)
 
 
 @app.command(help=TASKS["matte"].help + ".")
 @task_flags(TASKS["matte"].options, "matting")
 def matte(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="photos, folders, or - for stdin")],
-    out: Annotated[str, typer.Option("--out", "-o", metavar="OUT", help="folder, file, or - for stdout")] = "",
-    preset: Annotated[str, typer.Option(help="a named set of options, or a .toml file (see `presets`)")] = "",
-    watch: Annotated[bool, typer.Option("--watch", help="go on with new photos until stopped")] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try failed photos again")] = False,
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="photos, folders, or - for stdin")
+    ],
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="OUT", help="folder, file, or - for stdout")
+    ] = "",
+    preset: Annotated[
+        str, typer.Option(help="a named set of options, or a .toml file (see `presets`)")
+    ] = "",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="go on with new photos until stopped")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="try failed photos again")
+    ] = False,
     device: Device = None,
     precision: Precision = None,
     memory: Memory = None,
     gpu_memory: GpuMemory = None,
-    require_gpu: Annotated[bool, typer.Option("--require-gpu", help="fail instead of running on the CPU")] = False,
-    workers: Annotated[Optional[int], typer.Option(help="photos worked on at once", show_default=False)] = None,  # noqa: UP045
-    max_pixels: Annotated[Optional[int], typer.Option(help="refuse larger photos", show_default=False)] = None,  # noqa: UP045
+    require_gpu: Annotated[
+        bool, typer.Option("--require-gpu", help="fail instead of running on the CPU")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(help="photos worked on at once", show_default=False)
+    ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(help="refuse larger photos", show_default=False)
+    ] = None,
     as_json: Json = False,
     *,
     options: dict[str, Any],
 ) -> int:
-    from portrayer.cli import work
+    from portrayer.cli import folder, photo
+    from portrayer.cli.request import Request, essential
     from portrayer.settings import load
-    from portrayer.tasks import presets
-    from portrayer.tasks.options import read
+    from portrayer.tasks.presets import applied
 
     settings = load(
         device=device,
@@ -71,16 +100,24 @@ def matte(
         workers=workers,
         max_pixels=max_pixels,
     )
-    options = presets.applied(preset, "matte", options, settings.presets)
-    read(TASKS["matte"].options, options)  # a wrong option is told before anything is loaded
-    if "-" in inputs:
-        if len(inputs) > 1 or watch:
-            raise InputError("- (stdin) stands alone")
-        return work.stream("matte", options, settings, out or "-")
+    # A wrong option is told before anything is loaded.
+    wish = essential("matte", applied(preset, "matte", options, settings.presets))
+    if "-" in inputs and len(inputs) > 1:
+        raise InputError("- (stdin) stands alone")
+    stdin = inputs == ["-"]
+    out = out or ("-" if stdin else "")
     if not out:
         raise InputError("say where the results go: -o FOLDER (or -o FILE for one photo)")
-    request = work.Request("matte", options, [Path(i) for i in inputs], Path(out), watch, retry_failed)
-    return work.folder(request, settings, as_json)
+    request = Request(
+        "matte",
+        wish,
+        None if stdin else [Path(name) for name in inputs],
+        None if out == "-" else Path(out),
+        watch,
+        retry_failed,
+    )
+    run = photo.run if request.single else folder.run
+    return run(request, settings, as_json)
 
 
 @app.command(help="List the models: task, size, licence, where they come from.")
@@ -118,8 +155,7 @@ def presets(name: Annotated[str, typer.Argument(help="print this one")] = "") ->
     if name:
         sys.stdout.write(sets.preset(name, own).to_toml())
         return
-    known = [sets.preset(n, own) for n in [*sets.PRESETS, *(n for n in own if n not in sets.PRESETS)]]
-    show.table([{"name": p.name, "task": p.task, "help": p.help, "options": ", ".join(f"{k} {v}" for k, v in p.options.items())} for p in known])
+    show.table([show.preset_row(sets.preset(each, own)) for each in {**sets.PRESETS, **own}])
 
 
 @app.command(help="Cut out two sample portraits and show how fast this machine is.")

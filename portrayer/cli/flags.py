@@ -5,25 +5,30 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any
 
 import typer
 
 from portrayer.tasks.options import Option, options
 
+Command = Callable[..., Any]
 
-def task_flags(cls: type, group: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command one flag for each option of ``cls``; it receives those that were given as ``options``."""
+
+def task_flags(cls: type, group: str) -> Callable[[Command], Command]:
+    """Give a command one flag for each option of ``cls``; it gets those given as ``options``."""
     known = tuple(options(cls))
 
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def wrapped(**given: Any) -> Any:
-            chosen = {o.name: value for o in known if (value := given.pop(o.field)) is not None}
+            values = {o.name: given.pop(o.field) for o in known}
+            chosen = {name: value for name, value in values.items() if value is not None}
             return command(**given, options=chosen)
 
-        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"]
-        wrapped.__signature__ = inspect.Signature([*own, *(_parameter(o, group) for o in known)])  # type: ignore[attr-defined]
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        parameters = [p for p in own if p.name != "options"]
+        parameters += [_parameter(o, group) for o in known]
+        setattr(wrapped, "__signature__", inspect.Signature(parameters))  # noqa: B010
         return wrapped
 
     return decorate
@@ -33,7 +38,8 @@ def _parameter(o: Option, group: str) -> inspect.Parameter:
     flag = f"--{o.name}/--no-{o.name}" if o.type is bool else f"--{o.name}"
     default = typer.Option(None, flag, help=_help(o), rich_help_panel=group, show_default=False)
     # Ranges are checked where they are declared, so that flags, HTTP and Python say the same.
-    return inspect.Parameter(o.field, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Optional[o.type])  # noqa: UP045
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(o.field, kind, default=default, annotation=o.type | None)
 
 
 def _help(o: Option) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import platform
-import resource
 import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from portrayer.errors import PortrayerError
 from portrayer.jobs.record import Counts, State
 from portrayer.models.spec import ModelSpec
 from portrayer.settings import Settings
+from portrayer.tasks.presets import Preset
 
 if TYPE_CHECKING:
     from portrayer.jobs.runner import Event
@@ -34,8 +35,13 @@ class Bar:
         self._pipeline = pipeline
         console = Console(stderr=True)
         self._progress = Progress(
-            BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
-            TextColumn("{task.fields[notes]}"), console=console, disable=hidden or not console.is_terminal,
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[notes]}"),
+            console=console,
+            disable=hidden or not console.is_terminal,
         )
         self._row = self._progress.add_task("", total=None, rate="", notes="")
         self._begun, self._done = time.perf_counter(), 0
@@ -50,7 +56,11 @@ class Bar:
         failed = f"{event.counts.failed} failed, " if event.counts.failed else ""
         notes = f"{failed}{show(stats.reserved)} of {show(stats.total)} for the device"
         self._progress.update(
-            self._row, total=event.counts.total, completed=event.counts.settled, rate=f"{rate:.1f}/s", notes=notes
+            self._row,
+            total=event.counts.total,
+            completed=event.counts.settled,
+            rate=f"{rate:.1f}/s",
+            notes=notes,
         )
 
     def __enter__(self) -> Bar:
@@ -58,7 +68,10 @@ class Bar:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
 
@@ -68,18 +81,19 @@ class Tally:
 
     def __init__(self, before: Counts, begun: float) -> None:
         self._before, self._begun = before, begun
-        self._stages: Counter[str] = Counter()
-        self._ran: Counter[tuple[str, str]] = Counter()
+        self._stages: dict[str, float] = {}
+        self._ran: set[tuple[str, str]] = set()
         self._batch = self._done = 0
 
     def add(self, event: Event) -> None:
-        result = event.item.result
+        result: Mapping[str, Any] | None = event.item.result
         if event.item.state is not State.DONE or not result:
             return
         self._done += 1
-        self._stages.update({k: float(v) for k, v in result.get("seconds", {}).items()})  # type: ignore[union-attr]
-        self._ran[str(result.get("device")), str(result.get("precision"))] += 1
-        self._batch = max(self._batch, int(result.get("batch") or 0))  # type: ignore[call-overload]
+        for stage, seconds in result.get("seconds", {}).items():
+            self._stages[stage] = self._stages.get(stage, 0.0) + seconds
+        self._ran.add((result.get("device", ""), result.get("precision", "")))
+        self._batch = max(self._batch, result.get("batch", 0))
 
     def report(
         self, counts: Counts, failures: list[dict[str, str]], pipeline: Pipeline, output: Path
@@ -102,16 +116,31 @@ class Tally:
             "precision": ", ".join(precisions),
             "largest_batch": self._batch,
             "out_of_memory_splits": stats.splits,
-            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+            "peak_memory_bytes": peak_memory(),
             "device_memory_bytes": {"peak": stats.peak, "budget": stats.total},
             "stage_seconds": {name: round(value, 3) for name, value in self._stages.items()},
         }
 
 
+def peak_memory() -> int:
+    """The most bytes of memory this process has held."""
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
 def told(report: Mapping[str, Any]) -> None:
     """The summary for people: what was done on stdout, what failed on stderr."""
     before = f" ({report['done_before']} before)" if report["done_before"] else ""
-    ran = f", {report['images_per_second']:.1f} images/s on {report['device']} ({report['precision']})" if report["device"] else ""
+    ran = ""
+    if report["device"]:
+        speed = f"{report['images_per_second']:.1f} images/s"
+        ran = f", {speed} on {report['device']} ({report['precision']})"
     print(f"{report['done']} of {report['total']} done{before}{ran}, in {report['output']}")
     for failure in report["failed"]:
         print(f"failed: {failure['file']}: {failure['reason']}", file=sys.stderr)
@@ -125,7 +154,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> None:
     cells = [[str(row[h]) for h in heads] for row in rows]
     widths = [max(len(h), *(len(c[i]) for c in cells)) for i, h in enumerate(heads)]
     for line in [heads, *cells]:
-        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+        print(
+            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        )
 
 
 def pairs(report: Mapping[str, Any]) -> None:
@@ -145,26 +176,35 @@ def model_row(spec: ModelSpec) -> dict[str, Any]:
     except PortrayerError as error:
         where, verified = "-", f"no: {error}"
     return {
-        "name": spec.name, "task": spec.task, "size": show(spec.weights.bytes), "licence": spec.weights.licence,
-        "where": where, "verified": verified,
+        "name": spec.name,
+        "task": spec.task,
+        "size": show(spec.weights.bytes),
+        "licence": spec.weights.licence,
+        "where": where,
+        "verified": verified,
     }
+
+
+def preset_row(preset: Preset) -> dict[str, Any]:
+    """One preset as a row."""
+    options = ", ".join(f"{name} {value}" for name, value in preset.options.items())
+    return {"name": preset.name, "task": preset.task, "help": preset.help, "options": options}
 
 
 def diagnosis(settings: Settings) -> dict[str, Any]:
     """What was found, what is used and why, what would be faster."""
     import psutil
-    import torch
 
     from portrayer.engine.device import cores, discover, open_devices
     from portrayer.models.catalog import CATALOG
 
-    found = discover()
+    found, free = discover(), psutil.virtual_memory().available
     report: dict[str, Any] = {
         "portrayer": portrayer.__version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": version("torch"),
         "system": f"{platform.system()} {platform.machine()}, {cores()} cores",
-        "memory": f"{show(psutil.virtual_memory().available)} available, {settings.memory} of it may be used",
+        "memory": f"{show(free)} available, {settings.memory} of it may be used",
         "found": found.why,
     }
     ready = True
@@ -173,7 +213,11 @@ def diagnosis(settings: Settings) -> dict[str, Any]:
         names = Counter(device.name for device in devices)
         report["device"] = ", ".join(f"{n} x {name}" for name, n in names.items())
         report["precision"] = devices[0].precision
-        report["why"] = f"asked for {settings.device!r}" if settings.device != "auto" else f"the best of what was found is {found.kind}"
+        asked, best = (
+            f"asked for {settings.device!r}",
+            f"the best of what was found is {found.kind}",
+        )
+        report["why"] = best if settings.device == "auto" else asked
         faster = [found.faster] if devices[0].name == "cpu" and found.faster else []
         if devices[0].name == "cpu" and devices[0].precision == "float32":
             faster.append("a processor with bfloat16 (about twice as fast)")
@@ -182,6 +226,7 @@ def diagnosis(settings: Settings) -> dict[str, Any]:
         report["device"], ready = f"none: {error}", False
     rows = [model_row(spec) for spec in CATALOG.values()]
     bad = [row for row in rows if row["verified"] != "yes"]
-    report["models"] = f"{len(rows) - len(bad)} of {len(rows)} verified" + "".join(f"; {r['name']}: {r['verified']}" for r in bad)
+    notes = [f"{len(rows) - len(bad)} of {len(rows)} verified"]
+    report["models"] = "; ".join(notes + [f"{row['name']}: {row['verified']}" for row in bad])
     report["ready"] = ready and not bad
     return report

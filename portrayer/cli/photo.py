@@ -1,0 +1,57 @@
+"""One photo, without a ledger: from a file or stdin, to a file or stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from portrayer.cli.request import Request
+from portrayer.cli.show import peak_memory
+from portrayer.errors import InputError, InvalidOption
+from portrayer.image import codec
+from portrayer.settings import Settings
+from portrayer.tasks import TASKS
+from portrayer.tasks.options import read
+
+
+def run(request: Request, settings: Settings, as_json: bool) -> int:
+    """Do it; 0, for whatever goes wrong is raised."""
+    options, output = dict(request.options), request.output
+    if output is None and as_json:
+        raise InvalidOption("--json and the picture would share stdout: name a file with -o")
+    if output is not None:
+        row = TASKS[request.task].options
+        options["format"] = codec.format_of(output, read(row, options).format)
+        read(row, options)  # what this format cannot hold is told before anything is loaded
+    source = request.inputs[0] if request.inputs else None
+    if source and output and output.exists() and output.samefile(source):
+        raise InputError(f"{source} would be overwritten by its own result: name another output")
+    blob = sys.stdin.buffer.read() if source is None else source
+    from portrayer.studio import Studio
+
+    with Studio(settings) as studio:
+        start = time.perf_counter()
+        result = studio.pipeline.run(request.task, [blob], options)
+        if output is None:
+            sys.stdout.buffer.write(result.encode())
+            return 0
+        result.save(output)
+        seconds = time.perf_counter() - start
+    report = {
+        "output": str(output),
+        "total": 1,
+        "done": 1,
+        "failed": [],
+        "seconds": round(seconds, 3),
+        "images_per_second": round(1 / seconds, 3),
+        "device": result.device,
+        "precision": result.precision,
+        "peak_memory_bytes": peak_memory(),
+        "stage_seconds": {name: round(value, 3) for name, value in result.timings.items()},
+    }
+    if as_json:
+        print(json.dumps(report, indent=2))
+    elif source is not None:
+        print(f"{output}  ({seconds:.2f} s, {result.device}, {result.precision})")
+    return 0

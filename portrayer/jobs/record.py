@@ -13,6 +13,9 @@ JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JS
 ATTEMPTS = 3
 """How often an item is started before it is given up."""
 
+ALONE = 2
+"""From this attempt on nothing else of the job runs beside an item."""
+
 
 class State(StrEnum):
     """Where an item stands; it is always in exactly one of these."""

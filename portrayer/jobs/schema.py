@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from portrayer.jobs.record import ATTEMPTS, Failure, Item, Job, State
+from portrayer.jobs.record import ALONE, Failure, Item, Job, State
 
 VERSION = 1
 
@@ -66,8 +66,9 @@ SET target = excluded.target, signature = excluded.signature, recipe = excluded.
 WHERE (target, signature, recipe) <> (excluded.target, excluded.signature, excluded.recipe)
 """
 
-# Tried items wait behind untried ones, and the last attempt runs with nothing of its job beside it:
-# with all the memory there is, and if the program dies, it is this item's fault and no neighbour's.
+# Tried items wait behind untried ones, and are tried again with nothing of their job beside them:
+# with all the memory there is, and if the program dies then, it is no neighbour's fault. Killed
+# twice while it ran alone, at random, is what hardly any innocent photo is.
 # `started` must grow even if the clock does not, since it tells one claim from the next.
 CLAIM = f"""
 UPDATE item SET state = 'running', attempt = attempt + 1, finished = NULL,
@@ -77,7 +78,7 @@ WHERE id = (
         SELECT id FROM item WHERE job = job.id AND state = 'queued' ORDER BY attempt, id LIMIT 1)
     WHERE job.id = coalesce(:job, job.id) AND NOT EXISTS (
         SELECT 1 FROM item AS busy WHERE busy.job = job.id AND busy.state = 'running'
-        AND max(busy.attempt, next.attempt + 1) >= {ATTEMPTS})
+        AND max(busy.attempt, next.attempt + 1) >= {ALONE})
     ORDER BY job.priority DESC, next.attempt, next.id LIMIT 1)
 RETURNING {ITEM}
 """

@@ -102,7 +102,7 @@ class Store:
         """Take the next queued item, of ``job`` or of any; None if there is none to take now.
 
         The job of highest priority first, in it the item with the fewest attempts, then the oldest.
-        An item's last attempt is given out only while nothing else of its job is running.
+        An item's second and third attempt is given out only while nothing else of its job runs.
         """
         with self._write() as ledger:
             rows = ledger.execute(schema.CLAIM, {"job": job, "now": time()}).fetchall()

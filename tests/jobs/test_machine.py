@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from portrayer.jobs.record import ALONE
 from portrayer.jobs.store import ATTEMPTS, Failure, Item, State, Store
 
 JOBS = ["a", "b"]
@@ -95,8 +96,8 @@ class Ledger(RuleBasedStateMachine):
                 continue
             attempt, order, key = min(queued)
             busy = [row.attempt for row in self.running(name)]
-            last = max([attempt + 1, *busy]) >= ATTEMPTS
-            if not (busy and last):
+            alone = max([attempt + 1, *busy]) >= ALONE
+            if not (busy and alone):
                 candidate = (-self.priority[name], attempt, order, key)
                 best = candidate if best is None else min(best, candidate)
         claimed = self.store.claim(job)

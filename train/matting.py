@@ -258,15 +258,15 @@ def main() -> None:
     (args.out / "rendezvous").unlink(missing_ok=True)
     cv2.setNumThreads(1)
     groups = [
-        (pictures.portraits(args.data, "train"), 0.5),
-        (pictures.stock(args.data, "train"), 0.25),
+        (pictures.portraits(args.data, "train"), 0.35),
+        (pictures.stock(args.data, "train"), 0.3),
     ]
     checks = {
         "portraits": pictures.portraits(args.data, "val")[::3],
         "stock": pictures.stock(args.data, "val"),
     }
     scenes = pictures.scenes(args.data, "train")
-    for folder, share in (("stock", 0.45), ("portraits", 0.3)) if args.labels else ():
+    for folder, share in (("stock", 0.6), ("portraits", 0.25)) if args.labels else ():
         drawn, held, empty = pictures.drawn(args.data / folder, args.labels / f"{folder}.json")
         groups.append((drawn, share))
         scenes += empty

@@ -16,12 +16,12 @@ CATALOG: Mapping[str, ModelSpec] = {
             build="unet:UNet",
             weights=Weights(
                 file="portrait-matting.safetensors",
-                sha256="01ded7c7002d93beb41e8fc30360a97732b3e53b0cec600ba45a7f835d2af168",
+                sha256="42672ac9c8c4f5ccf42c558087f831d8f1c096eb9b3f54bf52402785519b59b2",
                 bytes=11_231_802,
                 licence="Apache-2.0",
                 origin="trained by train/matting.py, shipped in the package",
             ),
-            side=384,
+            side=352,
         ),
     )
 }

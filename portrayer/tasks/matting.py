@@ -9,6 +9,8 @@ from functools import lru_cache
 from os.path import isfile
 from pathlib import Path
 
+import numpy as np
+
 from portrayer.errors import InvalidOption, PortrayerError
 from portrayer.image import codec, composite
 from portrayer.image import matte as mattes
@@ -44,6 +46,9 @@ class Matting(Encoding):
     feather: float = option(0.0, "softens the edge", ge=0, le=20, unit="px")
     refine: str = option(
         "fast", "how edges are drawn at full size", choices=("fast", "closed-form", "none")
+    )
+    looks: int = option(
+        2, "forwards a photo gets: a second one looks closer, or at the mirror image", ge=1, le=2
     )
     crop: bool = option(False, "crop to the subject")
     margin: float = option(5.0, "room left around a cropped subject", ge=0, le=100, unit="%")
@@ -82,13 +87,7 @@ def memory(options: Matting, pixels: int) -> int:
 def run(images: Sequence[Image], options: Matting, infer: Infer) -> Product:
     """The people of ``images[0]`` (H, W, 3), cut out as ``options`` say."""
     image = limit(images[0], options.max_side)
-    square, where = fit(image, spec(MODEL).side)
-    small = crop(square, where)
-    rough = mattes.drop_islands(crop(infer(MODEL, square[None])[0], where))
-    if options.refine == "none":
-        matte = resize(rough, *image.shape[:2])
-    else:
-        matte = mattes.refine(image, small, rough)
+    matte, small = estimate(image, options, infer)
     if options.refine == "closed-form":
         matte = mattes.closed_form(image, matte, limit=SOLVED)
     matte = mattes.contract(matte, options.alpha_threshold / 100)
@@ -99,6 +98,46 @@ def run(images: Sequence[Image], options: Matting, infer: Infer) -> Product:
         return Product(composite.quantise(matte[box]), matte[box])
     colours = composite.foreground(image, small, matte)
     return Product(on(options.background, colours[box], matte[box], image[box]), matte[box])
+
+
+def estimate(image: Image, options: Matting, infer: Infer) -> tuple[Matte, Image]:
+    """The matte (H, W) of a photo, and the photo at the model's size.
+
+    The second look is at the subject alone, larger, where it leaves room in the frame; else at the
+    mirror image. What both looks say is averaged.
+    """
+    small, first = look(image, infer)
+    box = mattes.subject(first, *image.shape[:2]) if options.looks > 1 else None
+    if options.looks > 1 and box is None:
+        first = mean(first, look(image, infer, mirrored=True)[1])
+    matte = drawn(image, small, first, options)
+    if box is not None:
+        part = np.ascontiguousarray(image[box])
+        close, second = look(part, infer)
+        again = resize(resize(first, *image.shape[:2])[box], *second.shape)
+        matte[box] = drawn(part, close, mean(again, second), options)
+    return matte, small
+
+
+def look(image: Image, infer: Infer, *, mirrored: bool = False) -> tuple[Image, Matte]:
+    """One forward: the photo at the model's size, without its bars, and its matte there."""
+    square, where = fit(image, spec(MODEL).side)
+    way = slice(None, None, -1 if mirrored else 1)
+    answer = infer(MODEL, np.ascontiguousarray(square[None, :, way]))[0]
+    return crop(square, where), crop(answer[:, way], where)
+
+
+def mean(one: Matte, other: Matte) -> Matte:
+    """Halfway between two mattes of the same photo."""
+    return (one + other) * np.float32(0.5)
+
+
+def drawn(image: Image, small: Image, rough: Matte, options: Matting) -> Matte:
+    """A matte of the model's size at the photo's own, with the photo's edges."""
+    settled = mattes.settle(mattes.drop_islands(rough))
+    if options.refine == "none":
+        return resize(settled, *image.shape[:2])
+    return mattes.refine(image, small, settled)
 
 
 def on(background: str, colours: Image, matte: Matte, image: Image) -> Image:

@@ -21,6 +21,8 @@ from portrayer.image.matte import (
     feather,
     lift,
     refine,
+    settle,
+    subject,
 )
 from portrayer.types import Matte
 from tests.image.pictures import scene
@@ -330,3 +332,41 @@ def test_closed_form_needs_an_edge(kind: str) -> None:
     """Where there is nothing to solve, the matte comes back as it was."""
     matte = matte_of(kind, 20, 30)
     assert (closed_form(scene(20, 30), matte) == matte).all()
+
+
+@given(KINDS, st.integers(1, 40), st.integers(1, 40))
+def test_settling_stays_in_range_and_takes_no_side_changes(
+    kind: str, height: int, width: int
+) -> None:
+    """What was more than half there still is, what was less still is less."""
+    before = matte_of(kind, height, width)
+    after = settle(before)
+    assert after.dtype == np.float32
+    assert after.min() >= -1e-6
+    assert after.max() <= 1 + 1e-6
+    assert ((after - 0.5) * (before - 0.5) >= -1e-6).all()
+
+
+def test_settling_decides_haze_and_leaves_hair() -> None:
+    """A wide grey area goes where it leans; a soft edge between 0 and 1 stays as it is."""
+    assert settle(np.full((60, 60), 0.8, np.float32)).min() > 0.99
+    assert settle(np.full((60, 60), 0.2, np.float32)).max() < 0.01
+    ramp = np.clip((np.arange(60, dtype=np.float32) - 28) / 4, 0, 1)
+    edge = np.tile(ramp, (60, 1))
+    assert np.abs(settle(edge) - edge).max() < 0.02
+
+
+@pytest.mark.parametrize("size", [(100, 100), (1000, 500)])
+def test_the_subject_is_boxed_with_room_or_fills_the_frame(size: tuple[int, int]) -> None:
+    """The box holds all of a small subject and some room; a large one or none has no box."""
+    matte = np.zeros((100, 100), np.float32)
+    assert subject(matte, *size) is None
+    matte[40:60, 30:50] = 1
+    box = subject(matte, *size)
+    assert box is not None
+    for side, (low, high), full in zip(box, ((40, 60), (30, 50)), size, strict=True):
+        assert side.start < low * full / 100
+        assert side.stop > high * full / 100
+        assert side.stop - side.start < 0.4 * full
+    matte[5:95] = 1
+    assert subject(matte, *size) is None

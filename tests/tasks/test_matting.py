@@ -330,3 +330,48 @@ def test_what_costs_more_reserves_more() -> None:
     )
     assert plain < veil
     assert solved > plain + 10**9
+
+
+def watched() -> tuple[list[NDArray[np.uint8]], Infer]:
+    """A model that keeps what it was shown."""
+    shown: list[NDArray[np.uint8]] = []
+
+    def infer(model: str, samples: NDArray[np.uint8]) -> NDArray[np.float32]:
+        shown.append(samples)
+        return redness(model, samples)
+
+    return shown, infer
+
+
+def test_the_second_look_is_closer_at_a_small_subject() -> None:
+    """The subject is larger in the second forward, and the matte is right inside and outside."""
+    photo = np.full((900, 700, 3), GREY, np.uint8)
+    y, x = np.ogrid[:900, :700]
+    person = np.hypot(y - 600, x - 200) < 80
+    photo[person] = RED
+    shown, infer = watched()
+    product = made(photo, infer)
+    assert len(shown) == 2
+    share = [float((s[..., 0] > 160).mean()) for s in shown]
+    assert share[1] > 4 * share[0]
+    assert (seen(product) != person).mean() < 0.002
+    assert product.image.shape == (900, 700, 4)
+
+
+def test_the_second_look_at_a_large_subject_is_its_mirror_image() -> None:
+    """And what it says is mirrored back: for a model that knows no side, both looks agree."""
+    photo = np.full((300, 200, 3), GREY, np.uint8)
+    photo[10:, 20:120] = RED
+    shown, infer = watched()
+    twice, once = made(photo, infer), made(photo, looks=1)
+    assert (shown[1] == shown[0][:, :, ::-1]).all()
+    assert twice.matte is not None
+    assert once.matte is not None
+    assert np.abs(twice.matte - once.matte).max() < 1e-3
+
+
+def test_one_look_is_one_forward() -> None:
+    """``looks`` 1 costs one forward, whatever the photo."""
+    shown, infer = watched()
+    made(portrait(), infer, looks=1)
+    assert len(shown) == 1

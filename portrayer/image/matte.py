@@ -14,6 +14,7 @@ from portrayer.image.geometry import resize
 from portrayer.types import Image, Matte
 
 SOFT = 0.02  # mattes this close to 0 or 1 count as decided
+LEAN = 0.4  # what a wide soft area is decided around
 SHIFTS = 0.005, 0.05, 0.5, 5.0  # of the diagonal, until the factorisation exists
 TILE = 192  # pixels a side worked on at once: it stays in cache, and what is decided is skipped
 
@@ -161,12 +162,14 @@ def drop_islands(matte: Matte, share: float = 0.02) -> Matte:
 def settle(matte: Matte) -> Matte:
     """Wide soft areas decided, narrow ones left: haze is doubt, softness at an edge is hair.
 
-    What tells them apart is contrast: around an edge both nearly 0 and nearly 1 are close by.
+    What tells them apart is contrast: around an edge both nearly 0 and nearly 1 are close by. Doubt
+    falls to the person a little before the half: a network that has seen more walls than clothes
+    is too modest about clothes (measured on held-out photos).
     """
     near = np.ones((9, 9), np.uint8)
     contrast = cv2.dilate(matte, near) - cv2.erode(matte, near)
     doubt = cv2.blur(np.clip(1.6 - 1.6 * contrast, 0, 1), (5, 5))
-    decided = np.clip(3 * matte - 1, 0, 1)
+    decided = np.clip(3 * (matte - LEAN) + 0.5, 0, 1)
     return matte + (decided - matte) * doubt
 
 

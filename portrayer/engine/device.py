@@ -177,7 +177,6 @@ class CpuDevice(TorchDevice):
 
     def enter(self) -> None:
         torch.set_num_threads(1)
-        keep_memory()
 
     def load(self, spec: ModelSpec) -> tuple[Model, int]:
         key = (spec, self.precision)
@@ -211,6 +210,9 @@ def keep_memory() -> None:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(ctypes.c_int(-3), ctypes.c_int(256 << 20))  # M_MMAP_THRESHOLD
         libc.mallopt(ctypes.c_int(-1), ctypes.c_int(512 << 20))  # M_TRIM_THRESHOLD
+        libc.mallopt(
+            ctypes.c_int(-8), ctypes.c_int(1)
+        )  # M_ARENA_MAX: what one thread frees, all use
 
 
 def cpu_precision() -> str:
@@ -270,6 +272,7 @@ def open_devices(wanted: str, precision: str = "auto", replicas: int = 0) -> Seq
         kind = found.kind
     if kind == "cpu":
         chosen = cpu_precision() if precision == "auto" else precision
+        keep_memory()
         return [CpuDevice(chosen) for _ in range(replicas or cores())]
     chosen = "float16" if precision == "auto" else precision
     if kind == "mps":

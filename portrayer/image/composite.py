@@ -41,7 +41,7 @@ def foreground(image: Image, small: Image, matte: Matte) -> Image:
         share = matte[box]
         mixed = cv2.blendLinear(front_here, back_here, share, 1 - share)
         missing = cv2.subtract(image[box], mixed, dtype=cv2.CV_32F)
-        missing *= share[..., None]
+        missing = cv2.multiply(missing, cv2.merge([share] * 3))
         result[box] = cv2.add(front_here, missing, dtype=cv2.CV_8U)
     return result
 
@@ -49,7 +49,9 @@ def foreground(image: Image, small: Image, matte: Matte) -> Image:
 def cutout(colours: Image, matte: Matte) -> Image:
     """RGBA (H, W, 4) uint8, straight alpha, RGB zero where alpha is zero."""
     alpha = quantise(matte)
-    return cv2.copyTo(cv2.merge([*cv2.split(colours), alpha]), alpha)
+    result = cv2.cvtColor(colours, cv2.COLOR_RGB2RGBA)
+    cv2.mixChannels([alpha], [result], [0, 3])
+    return cv2.copyTo(result, alpha)
 
 
 def quantise(matte: Matte) -> Image:

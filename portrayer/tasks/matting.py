@@ -48,7 +48,7 @@ class Matting(Encoding):
         "fast", "how edges are drawn at full size", choices=("fast", "closed-form", "none")
     )
     looks: int = option(
-        2, "forwards a photo gets: a second one looks closer, or at the mirror image", ge=1, le=2
+        1, "forwards a photo: a second looks closer, or at the mirror image", ge=1, le=2
     )
     crop: bool = option(False, "crop to the subject")
     margin: float = option(5.0, "room left around a cropped subject", ge=0, le=100, unit="%")

@@ -57,7 +57,7 @@ class Studio:
             return Budget(parse(s.gpu_memory, device.capacity()), device.name)
 
         engine = Engine(devices, budget, spec)
-        workers = s.workers or (2 * cores() if on_cpu else cores() + 2 * len(devices))
+        workers = s.workers or (cores() + 1 if on_cpu else cores() + 2 * len(devices))
         self.pipeline = Pipeline(engine, host, workers=workers, max_pixels=s.max_pixels)
 
     def matte(self, source: Source, *, preset: str = "", **options: Any) -> Result:

@@ -62,7 +62,7 @@ def resize(array: NDArray[Any], height: int, width: int) -> NDArray[Any]:
         return array
     if height > h or width > w:
         return cv2.resize(array, (width, height), interpolation=cv2.INTER_LINEAR)
-    if h >= 3 * height and w >= 3 * width:
+    if h >= 4 * height and w >= 4 * width:
         # An exact half has a fast path of its own, and leaves a quarter of the pixels to the slow
         # one. An odd last row is left out: a shift of less than a pixel of the large picture.
         half = (w // 2, h // 2)

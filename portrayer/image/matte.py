@@ -15,6 +15,7 @@ from portrayer.types import Image, Matte
 
 SOFT = 0.02  # mattes this close to 0 or 1 count as decided
 LEAN = 0.4  # what a wide soft area is decided around
+UNSURE = 0.12  # a hole of the person whose mean is above this is filled
 SHIFTS = 0.005, 0.05, 0.5, 5.0  # of the diagonal, until the factorisation exists
 TILE = 192  # pixels a side worked on at once: it stays in cache, and what is decided is skipped
 
@@ -157,6 +158,28 @@ def drop_islands(matte: Matte, share: float = 0.02) -> Matte:
         cv2.dilate((~small[labels] & (labels > 0)).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     )
     return np.where(gone & ~kept, np.float32(0), matte)
+
+
+def fill_doubts(matte: Matte) -> Matte:
+    """Without the holes in a person that the network is not sure of.
+
+    A gap between arm and body is enclosed and surely background. A hole that is enclosed, or open
+    only to the frame's lower edge, and yet not sure, is a piece of clothing that was missed.
+    """
+    away = (matte < LEAN).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(away, connectivity=4)
+    if count <= 2:
+        return matte
+    left, top, width = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP], stats[:, 2]
+    enclosed = (left > 0) & (top > 0) & (left + width < matte.shape[1])
+    sums = np.bincount(labels.ravel(), weights=matte.ravel(), minlength=count)
+    unsure = sums > UNSURE * stats[:, cv2.CC_STAT_AREA]
+    holes = enclosed & unsure
+    holes[0] = False
+    if not holes.any():
+        return matte
+    filled = cv2.dilate(holes[labels].astype(np.uint8), np.ones((9, 9), np.uint8))
+    return np.maximum(matte, cv2.blur(filled.astype(np.float32), (3, 3)))
 
 
 def settle(matte: Matte) -> Matte:

@@ -134,7 +134,7 @@ def mean(one: Matte, other: Matte) -> Matte:
 
 def drawn(image: Image, small: Image, rough: Matte, options: Matting) -> Matte:
     """A matte of the model's size at the photo's own, with the photo's edges."""
-    settled = mattes.settle(mattes.drop_islands(rough))
+    settled = mattes.settle(mattes.fill_doubts(mattes.drop_islands(rough)))
     if options.refine == "none":
         return resize(settled, *image.shape[:2])
     return mattes.refine(image, small, settled)

@@ -19,6 +19,7 @@ from portrayer.image.matte import (
     drop_islands,
     erode,
     feather,
+    fill_doubts,
     lift,
     refine,
     settle,
@@ -369,3 +370,20 @@ def test_the_subject_is_boxed_with_room_or_fills_the_frame(size: tuple[int, int]
         assert side.stop - side.start < 0.4 * full
     matte[5:95] = 1
     assert subject(matte, *size) is None
+
+
+def test_unsure_holes_are_filled_and_sure_gaps_are_not() -> None:
+    """A grey hole inside the person, or open below, is closed; a clear gap and the outside stay."""
+    matte = np.zeros((100, 100), np.float32)
+    matte[20:, 20:80] = 1
+    matte[40:50, 30:40] = 0.25  # a doubt inside
+    matte[40:50, 60:70] = 0.02  # a gap between arm and body
+    matte[85:, 40:60] = 0.3  # a doubt at the frame's lower edge
+    before = matte.copy()
+    after = fill_doubts(matte)
+    assert (matte == before).all()
+    assert after[40:50, 30:40].min() > 0.9
+    assert after[87:, 42:58].min() > 0.9
+    assert after[42:48, 62:68].max() < 0.05
+    assert after[:15].max() == 0
+    assert (fill_doubts(np.zeros((5, 5), np.float32)) == 0).all()

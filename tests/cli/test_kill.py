@@ -48,8 +48,9 @@ def run_and_kill(command: tuple[object, ...], out: Path, random: Random) -> bool
             time.sleep(random.uniform(0, 0.1))
         process.kill()
         _, complained = process.communicate(timeout=60)
-    assert process.returncode in (0, -signal.SIGKILL), complained
-    return process.returncode != 0
+    # 1: done, but for photos that were at work in three kills
+    assert process.returncode in (0, 1, -signal.SIGKILL), complained
+    return process.returncode == -signal.SIGKILL
 
 
 def test_killed_twenty_times_nothing_is_lost_or_done_twice(tmp_path: Path) -> None:

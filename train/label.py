@@ -128,6 +128,12 @@ def guided(guide: np.ndarray, source: np.ndarray, radius: int, eps: float) -> np
     return mean(a) * guide + mean(s - a * g)
 
 
+def sign(tile: np.ndarray, name: str) -> None:
+    """The photo's path along the tile's lower edge, a little smaller on a smaller tile."""
+    spot, scale = (4, tile.shape[0] - 6), 0.5 if max(tile.shape) >= SHOWN else 0.4
+    cv2.putText(tile, name, spot, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 255), 1, cv2.LINE_AA)
+
+
 def sheet(tiles: list[np.ndarray], columns: int) -> np.ndarray:
     height, width = max(t.shape[0] for t in tiles), max(t.shape[1] for t in tiles)
     padded = [
@@ -153,16 +159,7 @@ def main() -> None:
         tiles = []
         for name in args.rest:
             tile = grid(read(args.data / name, SHOWN))
-            cv2.putText(
-                tile,
-                name,
-                (4, tile.shape[0] - 6),
-                cv2.FONT_HERSHEY_SIMPLEX,
-                0.5,
-                (0, 0, 255),
-                1,
-                cv2.LINE_AA,
-            )
+            sign(tile, name)
             tiles.append(tile)
         cv2.imwrite(str(args.output), sheet(tiles, 2 if len(tiles) > 1 else 1))
         return
@@ -180,16 +177,7 @@ def main() -> None:
                 (alpha > 0.5).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
             )
             cv2.drawContours(outlined, edges, -1, (0, 255, 0), 1)
-            cv2.putText(
-                outlined,
-                name,
-                (4, image.shape[0] - 6),
-                cv2.FONT_HERSHEY_SIMPLEX,
-                0.4,
-                (0, 0, 255),
-                1,
-                cv2.LINE_AA,
-            )
+            sign(outlined, name)
             tiles.append(np.hstack([outlined, cutout]))
         cv2.imwrite(str(args.output), sheet(tiles, 2 if len(tiles) > 1 else 1))
         return

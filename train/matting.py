@@ -4,8 +4,7 @@
 
 One process a core, each with its own data stream; weights are averaged every few steps (local SGD,
 Stich 2019), which forgives a core that is shared. The schedule follows the clock. ``runs/a/`` gets
-``last.pt`` (to go on with ``--init``),
-``ema.safetensors`` (what ``train/export.py`` ships) and ``log.jsonl``.
+``ema.safetensors`` (what ``train/export.py`` ships and ``--init`` goes on from) and ``log.jsonl``.
 """
 
 from __future__ import annotations

@@ -170,8 +170,9 @@ def fill_doubts(matte: Matte) -> Matte:
     count, labels, stats, _ = cv2.connectedComponentsWithStats(away, connectivity=4)
     if count <= 2:
         return matte
-    left, top, width = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP], stats[:, 2]
-    enclosed = (left > 0) & (top > 0) & (left + width < matte.shape[1])
+    left, top = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP]
+    right = left + stats[:, cv2.CC_STAT_WIDTH]
+    enclosed = (left > 0) & (top > 0) & (right < matte.shape[1])
     sums = np.bincount(labels.ravel(), weights=matte.ravel(), minlength=count)
     unsure = sums > UNSURE * stats[:, cv2.CC_STAT_AREA]
     holes = enclosed & unsure
@@ -201,7 +202,7 @@ def subject(matte: Matte, height: int, width: int) -> Box | None:
 
     A fifth of its size is left around it: what the matte missed is near what it found.
     """
-    box = bounds(drop_islands(matte), 0.0, level=0.4)
+    box = bounds(drop_islands(matte), level=LEAN)
     if box is None:
         return None
     spans = []

@@ -6,7 +6,9 @@ import json
 import os
 import time
 from collections.abc import Container, Iterable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from portrayer.cli.request import Entry, Request, find, signature
 from portrayer.cli.show import Bar, Tally, told
@@ -15,11 +17,14 @@ from portrayer.image import files
 from portrayer.image.codec import FORMATS
 from portrayer.jobs.backend import LocalBackend
 from portrayer.jobs.names import plan
-from portrayer.jobs.runner import Event, Runner
+from portrayer.jobs.runner import Child, Event, Runner
 from portrayer.jobs.store import State, Store
 from portrayer.settings import Settings
 from portrayer.tasks import TASKS
 from portrayer.tasks.options import read
+
+if TYPE_CHECKING:
+    from portrayer.pipeline import Pipeline
 
 LEDGER = Path(".portrayer") / "jobs.sqlite"
 SETTLE = 1.0  # seconds in which a watched file must not have changed
@@ -35,7 +40,8 @@ def run(request: Request, settings: Settings, as_json: bool) -> int:
     # The studio first: a setting it cannot work with leaves no trace in the folder.
     with Studio(settings) as studio:
         _check_writable(output)
-        with Store(output / LEDGER) as store, store.own():
+        apart = Child(partial(_pipeline, settings))
+        with Store(output / LEDGER) as store, store.own(), apart:
             _prepare(store, request)
             tally = Tally(store.counts(job), time.perf_counter())
             with Bar(studio.pipeline, hidden=as_json) as bar:
@@ -44,7 +50,8 @@ def run(request: Request, settings: Settings, as_json: bool) -> int:
                     tally.add(event)
                     bar.update(event)
 
-                runner = Runner(store, LocalBackend(studio.pipeline), on_event=settled)
+                backend = LocalBackend(studio.pipeline, apart)
+                runner = Runner(store, backend, on_event=settled)
                 bar.start(store.counts(job))
                 try:
                     if request.watch:
@@ -60,6 +67,13 @@ def run(request: Request, settings: Settings, as_json: bool) -> int:
     else:
         told(report)
     return 1 if failed else 0
+
+
+def _pipeline(settings: Settings) -> Pipeline:
+    """One like the studio's, in a process of its own."""
+    from portrayer.studio import Studio
+
+    return Studio(settings).pipeline
 
 
 def _prepare(store: Store, request: Request) -> None:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from portrayer.jobs.record import JSON, Item, Job
+from portrayer.errors import CapacityError, PortrayerError
+from portrayer.jobs.record import CRASHED, JSON, Item, Job
+
+
+class Crashed(PortrayerError):
+    """The process that had this item to itself died of it."""
+
+    code = CRASHED
 
 
 class Backend(Protocol):
@@ -21,7 +29,8 @@ class Backend(Protocol):
 
         Called from ``width`` threads at once. The target appears whole or not at all (a temporary
         name, then a rename): the ledger takes a new target for a finished item. Raises
-        PortrayerError for what is expected to go wrong; anything else is taken for a bug.
+        PortrayerError for what is expected to go wrong, :class:`Crashed` where it can be seen that
+        the item kills; anything else is taken for a bug.
         """
 
     def close(self) -> None:
@@ -44,8 +53,13 @@ class Files(Protocol):
 class LocalBackend:
     """This process's own pipeline, shared by the runner's threads."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, apart: Files | None = None) -> None:
+        """``apart``: where suspects are worked on, so that a death of theirs is seen and survived.
+
+        Without it, or where it has no room, they are worked on here like any other item.
+        """
         self._files = files
+        self._apart = apart
 
     @property
     def width(self) -> int:
@@ -54,7 +68,11 @@ class LocalBackend:
 
     def run(self, job: Job, item: Item) -> Mapping[str, JSON]:
         """See :meth:`Backend.run`."""
-        return self._files.process_file(job.task, job.options, Path(item.source), Path(item.target))
+        work = (job.task, job.options, Path(item.source), Path(item.target))
+        if item.suspect and self._apart is not None:
+            with suppress(CapacityError):  # it has only the memory that this process leaves
+                return self._apart.process_file(*work)
+        return self._files.process_file(*work)
 
     def close(self) -> None:
-        """Nothing to do: the pipeline belongs to whoever made it."""
+        """Nothing to do: what it works with belongs to whoever made it."""

@@ -11,7 +11,14 @@ JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JS
 """A value that survives a round trip through JSON text."""
 
 ATTEMPTS = 3
-"""How often an item is started before it is given up."""
+"""How often an item is started before it is given up for what was seen to go wrong."""
+
+STARTS = 24
+"""How often it is started if the program dies each time and nothing says why.
+
+More than the twenty kills that no item is to suffer from, and an end for one that takes the whole
+program or machine along every time.
+"""
 
 ALONE = 2
 """From this attempt on nothing else of the job runs beside an item."""
@@ -25,6 +32,13 @@ class State(StrEnum):
     DONE = "done"
     FAILED = "failed"
     CANCELED = "canceled"
+
+
+INTERRUPTED = "interrupted"
+"""The code of an attempt that ended with the program: killed from outside, or by the item."""
+
+CRASHED = "crashed"
+"""The code of an attempt that ended the process it had to itself, while the program lived on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +68,8 @@ class Item:
     """One picture of a job: read ``source``, write ``target``.
 
     ``signature`` tells one content of the source file from another (its size and time, say).
-    ``attempt``: how often it was started since it was put or retried, 0..ATTEMPTS.
-    ``error``: the last failure, also while the item is queued to be tried again.
+    ``attempt``: how often it was started since it was put or retried, 0..STARTS.
+    ``error``: the last failure, also while the item is queued or running to be tried again.
     ``started``, ``finished``: of the last attempt, seconds since the epoch; ``started`` grows with
     every claim of the item and never repeats.
     """
@@ -71,6 +85,16 @@ class Item:
     result: Mapping[str, JSON] | None
     started: float | None
     finished: float | None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the program died during the attempt before: no evidence against the item."""
+        return self.error is not None and self.error.code == INTERRUPTED
+
+    @property
+    def suspect(self) -> bool:
+        """Whether some process died during the attempt before, so that this one may do it again."""
+        return self.error is not None and self.error.code in (INTERRUPTED, CRASHED)
 
 
 @dataclass(frozen=True, slots=True)

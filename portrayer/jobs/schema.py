@@ -67,8 +67,7 @@ WHERE (target, signature, recipe) <> (excluded.target, excluded.signature, exclu
 """
 
 # Tried items wait behind untried ones, and are tried again with nothing of their job beside them:
-# with all the memory there is, and if the program dies then, it is no neighbour's fault. Killed
-# twice while it ran alone, at random, is what hardly any innocent photo is.
+# with all the memory there is, and if a process dies then, it is no neighbour's fault.
 # `started` must grow even if the clock does not, since it tells one claim from the next.
 CLAIM = f"""
 UPDATE item SET state = 'running', attempt = attempt + 1, finished = NULL,

@@ -18,10 +18,10 @@ from typing import Any, Self
 from uuid import uuid4
 
 from portrayer.errors import InputError, OutputError, UnknownJob
-from portrayer.jobs import owner, schema
-from portrayer.jobs.record import ATTEMPTS, JSON, Counts, Failure, Item, Job, State
+from portrayer.jobs import aftermath, owner, schema
+from portrayer.jobs.record import ATTEMPTS, JSON, STARTS, Counts, Failure, Item, Job, State
 
-__all__ = ["ATTEMPTS", "JSON", "Counts", "Failure", "Item", "Job", "State", "Store"]
+__all__ = ["ATTEMPTS", "JSON", "STARTS", "Counts", "Failure", "Item", "Job", "State", "Store"]
 
 PAGE = 500  # rows read at a time, so that no walk over a long job keeps a snapshot open
 PATIENCE = 30.0  # seconds to wait for another process's transaction
@@ -102,7 +102,7 @@ class Store:
         """Take the next queued item, of ``job`` or of any; None if there is none to take now.
 
         The job of highest priority first, in it the item with the fewest attempts, then the oldest.
-        An item's second and third attempt is given out only while nothing else of its job runs.
+        An item's further attempts are given out only while nothing else of its job runs.
         """
         with self._write() as ledger:
             rows = ledger.execute(schema.CLAIM, {"job": job, "now": time()}).fetchall()
@@ -125,13 +125,15 @@ class Store:
     def fail(self, item: Item, failure: Failure, *, again: bool = False) -> bool:
         """Running to failed, or with ``again`` back to queued while attempts remain.
 
-        False, and no change, if this claim is not the item's current one.
+        After an attempt that was interrupted there is always one more: an item is given up when
+        it was seen to fail twice running. False, and no change, if this claim is not the item's
+        current one.
         """
+        most = STARTS if item.interrupted else ATTEMPTS
         return self._settle(
-            f"state = iif(:again AND attempt < {ATTEMPTS}, 'queued', 'failed'),"
-            " error = :error, finished = :now",
+            "state = :state, error = :error, finished = :now",
             item,
-            again=again,
+            state="queued" if again and item.attempt < most else "failed",
             error=schema.dump(failure),
         )
 
@@ -147,38 +149,32 @@ class Store:
         return self._move(job, "state = 'canceled', finished = :now", "state = 'queued'")
 
     def retry(self, job: str) -> int:
-        """Failed and canceled to queued, attempts at 0. Returns how many. Raises UnknownJob."""
+        """Failed and canceled to queued, attempts at 0. Returns how many. Raises UnknownJob.
+
+        The error stays until there is another answer: what crashed is still suspect.
+        """
         return self._move(
             job,
-            "state = 'queued', attempt = 0, error = NULL, finished = NULL",
+            "state = 'queued', attempt = 0, finished = NULL",
             "state IN ('failed', 'canceled')",
         )
 
     def recover(self, job: str | None = None) -> int:
         """Settle what a dead process left running, in ``job`` or all. Returns how many items.
 
-        Call it first thing while holding :meth:`own`. An item whose output was written since it was
-        started is done (outputs appear whole or not at all); one that was on its last attempt is
-        failed as "crashed"; any other is queued again.
+        Call it first thing while holding :meth:`own`. See :func:`aftermath.settled`.
         """
-        crashed = Failure("crashed", f"was running when the program died, {ATTEMPTS} times")
         with self._write() as ledger:
             rows = ledger.execute(
                 f"{schema.SELECT} state = 'running' AND job = coalesce(?, job)",
                 (job,),
             ).fetchall()
-            for item in map(schema.item, rows):
-                written = _written(item)
-                verdict: tuple[State, str | None, str | None, float | None]
-                if written is not None:
-                    verdict = (State.DONE, None, json.dumps({"adopted": True}), written)
-                elif item.attempt >= ATTEMPTS:
-                    verdict = (State.FAILED, schema.dump(crashed), None, time())
-                else:
-                    verdict = (State.QUEUED, None, None, None)
+            for item in map(aftermath.settled, map(schema.item, rows)):
+                error = schema.dump(item.error) if item.error else None
+                result = json.dumps(item.result) if item.result else None
                 ledger.execute(
                     "UPDATE item SET state = ?, error = ?, result = ?, finished = ? WHERE id = ?",
-                    (*verdict, item.id),
+                    (item.state, error, result, item.finished, item.id),
                 )
         return len(rows)
 
@@ -329,16 +325,3 @@ class Store:
                 raise OutputError(
                     f"job ledger {self.path} is damaged: {ADVICE[sqlite3.SQLITE_CORRUPT]}"
                 )
-
-
-def _written(item: Item) -> float | None:
-    """When the item's output was written, if that was since it was started.
-
-    An empty file does not count: it is what a power cut leaves of a file that was moved into place.
-    """
-    try:
-        status = Path(item.target).stat()
-    except (OSError, ValueError):
-        return None
-    whole = status.st_size > 0 and status.st_mtime >= (item.started or 0)
-    return status.st_mtime if whole else None

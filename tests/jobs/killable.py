@@ -1,8 +1,9 @@
 """A small program around a Runner, made to be killed: ``python -m tests.jobs.killable FOLDER``.
 
 FOLDER holds ``jobs.db`` with a job "j" whose items copy a file. A source that reads ``die at
-PLACE`` kills the program at that place of the copy, the first time only; ``poison`` does always.
-Every copy that was moved into place adds its source's name to ``FOLDER/trace``.
+PLACE`` kills the process at that place of the copy, the first time only; ``poison`` does always,
+and ``slow`` takes its time. Every copy that was moved into place adds its source's name to
+``FOLDER/trace``, every one that is begun its process's id to ``FOLDER/pids``.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
-from portrayer.jobs.record import JSON, Item, Job
-from portrayer.jobs.runner import Runner
+from portrayer.jobs.backend import LocalBackend
+from portrayer.jobs.record import JSON
+from portrayer.jobs.runner import Child, Runner
 from portrayer.jobs.store import Store
 
 WIDTH = 2
@@ -25,15 +28,18 @@ WIDTH = 2
 class Copier:
     """Copies a file in two halves to a temporary name, then moves it into place."""
 
-    width = WIDTH
+    workers = WIDTH
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.trace = os.open(folder / "trace", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        self.trace, self.pids = (os.open(folder / name, flags) for name in ("trace", "pids"))
 
-    def run(self, job: Job, item: Item) -> Mapping[str, JSON]:
-        source, target = Path(item.source), Path(item.target)
+    def process_file(
+        self, task: str, options: Mapping[str, JSON], source: Path, target: Path
+    ) -> Mapping[str, JSON]:
         content = source.read_bytes()
+        os.write(self.pids, f"{source.name} {os.getpid()}\n".encode())
         if content == b"poison":
             os.kill(os.getpid(), signal.SIGKILL)
         self.die(content, "start")
@@ -42,7 +48,8 @@ class Copier:
             file.write(content[: len(content) // 2])
             file.flush()
             self.die(content, "half")
-            time.sleep(0.02)  # the work; more than a tick of any file system's clock
+            # The work; more than a tick of any file system's clock.
+            time.sleep(60 if content == b"slow" else 0.02)
             file.write(content[len(content) // 2 :])
         temporary.replace(target)
         os.write(self.trace, f"{source.name}\n".encode())
@@ -56,18 +63,14 @@ class Copier:
                 died.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    def close(self) -> None:
-        os.close(self.trace)
-
 
 def main(folder: Path) -> None:
     with Store(folder / "jobs.db") as store, store.own():
         store.recover("j")
         sys.stdout.write("ready\n")
         sys.stdout.flush()
-        backend = Copier(folder)
-        Runner(store, backend).run("j")
-        backend.close()
+        with Child(partial(Copier, folder)) as apart:
+            Runner(store, LocalBackend(Copier(folder), apart)).run("j")
 
 
 if __name__ == "__main__":

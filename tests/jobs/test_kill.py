@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from random import Random
 
 import pytest
 
-from portrayer.jobs.store import ATTEMPTS, Counts, Item, State, Store
+from portrayer.jobs.store import ATTEMPTS, Counts, Failure, Item, State, Store
 
 from .killable import WIDTH
 
@@ -56,6 +57,12 @@ def rows(folder: Path) -> dict[str, Item]:
 
 def done(folder: Path) -> dict[str, Item]:
     return {name: item for name, item in rows(folder).items() if item.state is State.DONE}
+
+
+def begun(folder: Path) -> int:
+    """How many copies were begun so far."""
+    path = folder / "pids"
+    return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 def trace(folder: Path) -> Counter[str]:
@@ -114,16 +121,53 @@ def test_killed_at_each_step_it_is_copied_once(tmp_path: Path, place: str, copie
 
 
 def test_a_poison_item_fails_alone(tmp_path: Path) -> None:
-    """What kills the program every time is given up after three; its neighbours are all done."""
+    """What kills its process every time is given up after three; its neighbours are all done.
+
+    It takes the program with it once, when nobody could know.
+    """
     contents = {f"{i}.bin": b"x" * 100 for i in range(8)}
     contents = {"bad.bin": b"poison"} | contents | {"worse.bin": b"poison"}
     lay_out(tmp_path, contents)
-    run_until_it_ends(tmp_path)
+    assert run_until_it_ends(tmp_path) <= 2
     for name, item in rows(tmp_path).items():
         if contents[name] == b"poison":
             assert (item.state, item.attempt) == (State.FAILED, ATTEMPTS)
-            assert item.error is not None
-            assert item.error.code == "crashed"
+            assert item.error == Failure("crashed", "the process at work on it died (Killed)")
         else:
             assert item.state is State.DONE
             assert (tmp_path / "out" / name).read_bytes() == contents[name]
+
+
+def test_a_poison_item_that_is_retried_kills_no_program(tmp_path: Path) -> None:
+    """What has crashed stays suspect when it is asked for again: it is begun apart."""
+    contents = {"bad.bin": b"poison"} | {f"{i}.bin": b"x" * 100 for i in range(4)}
+    lay_out(tmp_path, contents)
+    assert run_until_it_ends(tmp_path) == 1
+    with Store(tmp_path / "jobs.db") as store:
+        assert store.retry("j") == 1
+    assert run_until_it_ends(tmp_path) == 0
+    bad = rows(tmp_path)["bad.bin"]
+    assert (bad.state, bad.attempt) == (State.FAILED, ATTEMPTS)
+
+
+def test_killed_in_every_attempt_an_innocent_item_is_not_to_blame(tmp_path: Path) -> None:
+    """Killed from outside again and again while it is the only one at work, it is done in the end.
+
+    And its process dies with the program each time: two never work on one file.
+    """
+    lay_out(tmp_path, {"only.bin": b"slow"})
+    for kills in range(1, ATTEMPTS + 3):
+        with start(tmp_path) as program:
+            while (pids := begun(tmp_path)) < kills:
+                assert program.poll() is None
+                time.sleep(0.005)
+            program.kill()
+            # The pipe is at its end when the last process that could write to it is.
+            program.communicate(timeout=20)
+        assert pids == kills
+    assert rows(tmp_path)["only.bin"].attempt == ATTEMPTS + 2
+    (tmp_path / "in" / "only.bin").write_bytes(b"quick")
+    assert run_until_it_ends(tmp_path) == 0
+    assert (tmp_path / "out" / "only.bin").read_bytes() == b"quick"
+    apart = [line.split()[1] for line in (tmp_path / "pids").read_text().splitlines()]
+    assert len(set(apart)) == len(apart)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from portrayer.jobs.record import ALONE
-from portrayer.jobs.store import ATTEMPTS, Failure, Item, State, Store
+from portrayer.jobs.store import ATTEMPTS, STARTS, Failure, Item, State, Store
 
 JOBS = ["a", "b"]
 FAILURE = Failure("decode", "not a picture")
@@ -29,14 +29,15 @@ class Row:
     recipe: str
     state: State = State.QUEUED
     attempt: int = 0
+    error: str | None = None
     claim: Item | None = None
     written: bool = False
 
-    def requeue(self, attempt: int) -> None:
-        self.state, self.attempt, self.claim = State.QUEUED, attempt, None
+    def requeue(self, attempt: int, error: str | None) -> None:
+        self.state, self.attempt, self.error, self.claim = State.QUEUED, attempt, error, None
 
-    def settle(self, state: State) -> None:
-        self.state, self.claim = state, None
+    def settle(self, state: State, error: str | None) -> None:
+        self.state, self.error, self.claim = state, error, None
 
 
 class Ledger(RuleBasedStateMachine):
@@ -81,7 +82,7 @@ class Ledger(RuleBasedStateMachine):
             row = self.rows.setdefault((job, source), Row(len(self.rows), signature, str(size)))
             if (row.signature, row.recipe) != (signature, str(size)):
                 row.signature, row.recipe = signature, str(size)
-                row.requeue(0)
+                row.requeue(0, None)
 
     @rule(job=st.sampled_from([*JOBS, None, None]))
     def claim(self, job: str | None) -> None:
@@ -129,14 +130,15 @@ class Ledger(RuleBasedStateMachine):
         assert took == (row is not None), "only the current claim may answer"
         if row is None:
             return
+        most = STARTS if row.error == "interrupted" else ATTEMPTS
         if how == "c":
-            row.settle(State.DONE)
+            row.settle(State.DONE, None)
         elif how == "r":
-            row.requeue(row.attempt - 1)
-        elif how == "a" and row.attempt < ATTEMPTS:
-            row.requeue(row.attempt)
+            row.requeue(row.attempt - 1, row.error)
+        elif how == "a" and row.attempt < most:
+            row.requeue(row.attempt, FAILURE.code)
         else:
-            row.settle(State.FAILED)
+            row.settle(State.FAILED, FAILURE.code)
 
     @precondition(lambda self: self.running(None))
     @rule(pick=st.randoms(use_true_random=False))
@@ -155,7 +157,7 @@ class Ledger(RuleBasedStateMachine):
         queued = [row for row in self.of(job).values() if row.state is State.QUEUED]
         assert self.store.cancel(job) == len(queued)
         for row in queued:
-            row.settle(State.CANCELED)
+            row.settle(State.CANCELED, row.error)
 
     @rule(job=st.sampled_from(JOBS))
     def retry(self, job: str) -> None:
@@ -163,7 +165,7 @@ class Ledger(RuleBasedStateMachine):
         again = [row for row in self.of(job).values() if row.state in lost]
         assert self.store.retry(job) == len(again)
         for row in again:
-            row.requeue(0)
+            row.requeue(0, row.error)
 
     @rule(job=st.sampled_from([*JOBS, None]))
     def recover(self, job: str | None) -> None:
@@ -171,11 +173,11 @@ class Ledger(RuleBasedStateMachine):
         assert self.store.recover(job) == len(running)
         for row in running:
             if row.written:
-                row.settle(State.DONE)
-            elif row.attempt >= ATTEMPTS:
-                row.settle(State.FAILED)
+                row.settle(State.DONE, None)
+            elif row.attempt >= STARTS:
+                row.settle(State.FAILED, "crashed")
             else:
-                row.requeue(row.attempt)
+                row.requeue(row.attempt, "interrupted")
 
     @rule()
     def reopen(self) -> None:
@@ -189,8 +191,9 @@ class Ledger(RuleBasedStateMachine):
             model = self.of(job)
             assert [(i.job, i.source) for i in items] == list(model)
             for item, row in zip(items, model.values(), strict=True):
-                assert (item.state, item.attempt) == (row.state, row.attempt)
-                assert 0 <= item.attempt <= ATTEMPTS
+                error = None if item.error is None else item.error.code
+                assert (item.state, item.attempt, error) == (row.state, row.attempt, row.error)
+                assert 0 <= item.attempt <= STARTS
                 if row.state is State.RUNNING:
                     assert item == row.claim
             counts = self.store.counts(job)

@@ -17,7 +17,7 @@ import pytest
 
 from portrayer.errors import InputError, OutputError, UnknownJob
 from portrayer.jobs import store as module
-from portrayer.jobs.store import Counts, Failure, Item, State, Store
+from portrayer.jobs.store import ATTEMPTS, STARTS, Counts, Failure, Item, State, Store
 
 ROOT = Path(__file__).parents[2]
 
@@ -186,6 +186,54 @@ def test_recover_takes_an_output_only_if_it_is_newer_and_not_empty(
     states = {i.source: i.state for i in store.items("j")}
     assert states.pop("whole") is State.DONE
     assert set(states.values()) == {State.QUEUED}
+
+
+def test_a_program_that_always_dies_comes_to_an_end(store: Store) -> None:
+    """Twenty deaths of the program condemn no item; one that goes on killing it is given up."""
+    store.put("matte", {}, entries(1), id="j")
+    for death in range(1, STARTS):
+        assert take(store).attempt == death
+        store.recover("j")
+        [item] = store.items("j")
+        assert (item.state, item.interrupted, item.suspect) == (State.QUEUED, True, True)
+    assert death > 20
+    take(store)
+    store.recover("j")
+    [item] = store.items("j")
+    assert (item.state, item.error and item.error.code) == (State.FAILED, "crashed")
+
+
+@pytest.mark.parametrize("deaths", [0, 1, 2, 3, 9])
+def test_only_what_was_seen_to_fail_twice_running_is_given_up(store: Store, deaths: int) -> None:
+    """Three attempts, and more where the program died in some: a death of it is never the last."""
+    short = Failure("out-of-memory", "too large")
+    store.put("matte", {}, entries(1), id="j")
+    for _ in range(deaths):
+        take(store)
+        store.recover("j")
+    tries = 0
+    while claimed := store.claim("j"):
+        assert store.fail(claimed[1], short, again=True)
+        tries += 1
+    assert tries == max(ATTEMPTS - deaths, 2 if deaths else 0)
+    [item] = store.items("j")
+    assert (item.state, item.error) == (State.FAILED, short)
+
+
+def test_suspicion_outlasts_a_retry_but_not_an_answer_or_another_picture(store: Store) -> None:
+    """What crashed is still suspect when asked for again, until it is done or its file changed."""
+
+    def suspects() -> list[bool]:
+        return [item.suspect for item in store.items("j")]
+
+    store.put("matte", {}, entries(2), id="j")
+    for item in (take(store), take(store)):
+        store.fail(item, Failure("crashed", "died"))
+    assert store.retry("j") == 2
+    assert suspects() == [True, True]
+    store.complete(take(store), {})
+    store.put("matte", {}, [("in/1.jpg", "out/1.png", "changed")], id="j")
+    assert suspects() == [False, False]
 
 
 def test_a_forged_claim_changes_nothing(store: Store) -> None:

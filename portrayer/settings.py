@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from portrayer.errors import InvalidOption
 
 PREFIX = "PORTRAYER_"
+
+
+def _models() -> Path:
+    """The platform's place for what belongs to a user and is not settings."""
+    places = {"win32": os.environ.get("LOCALAPPDATA") or "~/AppData/Local"}
+    places["darwin"] = "~/Library/Application Support"
+    place = os.environ.get("XDG_DATA_HOME") or places.get(sys.platform, "~/.local/share")
+    return Path(os.path.expanduser(place)) / "portrayer" / "models"
 
 
 class Settings(BaseModel):
@@ -36,12 +45,26 @@ class Settings(BaseModel):
         le=1024,
         description="photos worked on at once, 0 for as many as the device takes",
     )
+    max_batch: int = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description="samples in one forward at most, 0 for as many as pay on the device",
+    )
     max_pixels: int = Field(
         default=64_000_000, ge=1, description="larger photos are refused before decoding"
     )
+    models: Path = Field(default_factory=_models, description="folder of the models that you bring")
     presets: Mapping[str, Mapping[str, Any]] = Field(
         default={}, description="presets of one's own, by name"
     )
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _at_home(cls, folder: object) -> object:
+        if folder == "":
+            raise ValueError("a folder is needed")
+        return os.path.expanduser(folder) if isinstance(folder, str) else folder
 
 
 def _home() -> Path:

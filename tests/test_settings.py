@@ -18,6 +18,7 @@ def empty_house(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for name in (*Settings.model_fields, "config"):
         monkeypatch.delenv(PREFIX + name.upper(), raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "own"))
     return tmp_path / "home" / "portrayer"
 
 
@@ -60,7 +61,9 @@ def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         "gpu_memory": ("4GiB", "4GiB"),
         "require_gpu": ("true", True),
         "workers": ("3", 3),
+        "max_batch": ("8", 8),
         "max_pixels": ("1000", 1000),
+        "models": ("models", Path("models")),
     }
     assert {*said, "presets"} == set(Settings.model_fields)
     for name, (text, _) in said.items():
@@ -69,6 +72,18 @@ def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load().model_dump() == {name: value for name, (_, value) in said.items()} | {
         "presets": {}
     }
+
+
+def test_models_lie_with_what_is_the_users(
+    tmp_path: Path, empty_house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The platform's place unless a folder is named; ~ is the user's home."""
+    assert load().models == tmp_path / "own" / "portrayer" / "models"
+    monkeypatch.delenv("XDG_DATA_HOME")
+    assert load().models.parts[-2:] == ("portrayer", "models")
+    write(empty_house / "config.toml", 'models = "~/mine"')
+    assert load().models == Path.home() / "mine"
+    assert load(models=tmp_path).models == tmp_path
 
 
 def test_the_file_may_be_named(
@@ -104,6 +119,7 @@ def test_presets_come_from_the_file(empty_house: Path) -> None:
         ('workers = "many"', "workers"),
         ("max_pixels = 0", "max_pixels"),
         ("device = 3", "device"),
+        ('models = ""', "models"),
         ('require_gpu = "perhaps"', "require_gpu"),
         ("presets = 3", "presets"),
         ("[presets]\nmine = 3", "presets.mine"),

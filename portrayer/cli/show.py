@@ -19,7 +19,6 @@ import portrayer
 from portrayer.engine.memory import show
 from portrayer.errors import PortrayerError
 from portrayer.jobs.record import Counts, State
-from portrayer.models.spec import ModelSpec
 from portrayer.settings import Settings
 from portrayer.tasks.presets import Preset
 
@@ -84,6 +83,7 @@ class Tally:
         self._stages: dict[str, float] = {}
         self._ran: set[tuple[str, str]] = set()
         self._batch = self._done = 0
+        self._faces: dict[str, int] = {}
 
     def add(self, event: Event) -> None:
         result: Mapping[str, Any] | None = event.item.result
@@ -94,6 +94,8 @@ class Tally:
             self._stages[stage] = self._stages.get(stage, 0.0) + seconds
         self._ran.add((result.get("device", ""), result.get("precision", "")))
         self._batch = max(self._batch, result.get("batch", 0))
+        if "faces" in result:
+            self._faces[event.item.source] = result["faces"]
 
     def report(
         self, counts: Counts, failures: list[dict[str, str]], pipeline: Pipeline, output: Path
@@ -103,7 +105,8 @@ class Tally:
         devices = sorted({device for device, _ in self._ran})
         precisions = sorted({precision for _, precision in self._ran})
         stats = pipeline.engine.stats()
-        return {
+        found = {"faces": self._faces} if self._faces else {}
+        return found | {
             "output": str(output),
             "total": counts.total,
             "done": counts.done,
@@ -142,6 +145,12 @@ def told(report: Mapping[str, Any]) -> None:
         speed = f"{report['images_per_second']:.1f} images/s"
         ran = f", {speed} on {report['device']} ({report['precision']})"
     print(f"{report['done']} of {report['total']} done{before}{ran}, in {report['output']}")
+    faces: Mapping[str, int] = report.get("faces", {})
+    if faces:
+        total, without = sum(faces.values()), [file for file, n in faces.items() if not n]
+        print(f"{total} faces in {len(faces)} photos")
+        for file in without:
+            print(f"no face: {file}: only the whole frame was worked on", file=sys.stderr)
     for failure in report["failed"]:
         print(f"failed: {failure['file']}: {failure['reason']}", file=sys.stderr)
 
@@ -167,24 +176,6 @@ def pairs(report: Mapping[str, Any]) -> None:
             print(f"{name.replace('_', ' ').ljust(width)}  {value}")
 
 
-def model_row(spec: ModelSpec) -> dict[str, Any]:
-    """One model as a row: where it is and whether it is the published one."""
-    from portrayer.models import weights
-
-    try:
-        where, verified = str(weights.verify(spec.weights)), "yes"
-    except PortrayerError as error:
-        where, verified = "-", f"no: {error}"
-    return {
-        "name": spec.name,
-        "task": spec.task,
-        "size": show(spec.weights.bytes),
-        "licence": spec.weights.licence,
-        "where": where,
-        "verified": verified,
-    }
-
-
 def preset_row(preset: Preset) -> dict[str, Any]:
     """One preset as a row."""
     options = ", ".join(f"{name} {value}" for name, value in preset.options.items())
@@ -195,8 +186,9 @@ def diagnosis(settings: Settings) -> dict[str, Any]:
     """What was found, what is used and why, what would be faster."""
     import psutil
 
+    from portrayer.cli.models import row
     from portrayer.engine.device import cores, discover, open_devices
-    from portrayer.models.catalog import CATALOG
+    from portrayer.models.catalog import CATALOG, spec
 
     found, free = discover(), psutil.virtual_memory().available
     report: dict[str, Any] = {
@@ -224,9 +216,12 @@ def diagnosis(settings: Settings) -> dict[str, Any]:
         report["faster"] = "; ".join(faster)
     except PortrayerError as error:
         report["device"], ready = f"none: {error}", False
-    rows = [model_row(spec) for spec in CATALOG.values()]
-    bad = [row for row in rows if row["verified"] != "yes"]
-    notes = [f"{len(rows) - len(bad)} of {len(rows)} verified"]
-    report["models"] = "; ".join(notes + [f"{row['name']}: {row['verified']}" for row in bad])
+    # What a user has not brought is no fault of the installation.
+    specs = [spec(name, settings.models) for name in CATALOG]
+    listed = [(each.weights.shipped, row(each)) for each in specs]
+    here = [found for shipped, found in listed if shipped or found["installed"] == "yes"]
+    bad = [found for found in here if found["verified"] != "yes"]
+    notes = [f"{len(here) - len(bad)} of {len(here)} verified"]
+    report["models"] = "; ".join(notes + [f"{found['name']}: {found['verified']}" for found in bad])
     report["ready"] = ready and not bad
     return report

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 from portrayer.errors import UnknownModel
 from portrayer.models.spec import ModelSpec, Weights
+
+HALF = (127.5, 127.5, 127.5)  # as mean and as std: -1..1
+
+
+def _ours(file: str, sha256: str, bytes: int, script: str) -> Weights:
+    origin = f"trained by {script}, shipped in the package"
+    return Weights(file, sha256, bytes, "Apache-2.0", origin)
+
+
+DETECTOR = _ours(
+    file="face-detector.safetensors",
+    sha256="5c3a304b022d4a79e279702392275d039f195821dedfe484a963805a77779f7f",
+    bytes=1_052_230,
+    script="train/detector.py",
+)
 
 CATALOG: Mapping[str, ModelSpec] = {
     spec.name: spec
@@ -14,24 +31,144 @@ CATALOG: Mapping[str, ModelSpec] = {
             name="portrait-matting",
             task="matte",
             build="unet:UNet",
-            weights=Weights(
+            weights=_ours(
                 file="portrait-matting.safetensors",
-                sha256="86d9cab32b3087e8265b1f6bf6131dd75ffceb05914cb29f76119e956c95e052",
-                bytes=11_231_802,
-                licence="Apache-2.0",
-                origin="trained by train/matting.py, shipped in the package",
+                sha256="cd19cb535b99b1bec475e9132b5cbd4939b22dbefe3d33e9037bbf0232a98209",
+                bytes=15_675_114,
+                script="train/matting.py",
             ),
             side=352,
+        ),
+        ModelSpec(
+            name="face-detector",
+            task="enhance",
+            build="detector:Detector",
+            weights=DETECTOR,
+            side=640,
+            mean=HALF,
+            std=HALF,
+            output="map",
+        ),
+        ModelSpec(
+            name="face-detector-close",
+            task="enhance",
+            build="detector:Detector",
+            weights=DETECTOR,
+            side=320,
+            mean=HALF,
+            std=HALF,
+            output="map",
+        ),
+        ModelSpec(
+            name="face-landmarks",
+            task="enhance",
+            build="landmarker:Landmarker",
+            weights=_ours(
+                file="face-landmarks.safetensors",
+                sha256="afe086781c4400c354ebf0a13fd4e56bd4d0342cd0c090403568e250a590d809",
+                bytes=1_198_592,
+                script="train/landmarker.py",
+            ),
+            side=128,
+            mean=HALF,
+            std=HALF,
+            output="points",
+        ),
+        ModelSpec(
+            name="portrait-restore",
+            task="enhance",
+            build="restorer:Restorer",
+            weights=_ours(
+                file="portrait-restore.safetensors",
+                sha256="12f8391fc3072ef49ba73097b30c41af9d4ab68a9e5faf37a2386055e1545118",
+                bytes=5_023_994,
+                script="train/restorer.py",
+            ),
+            side=256,
+            mean=HALF,
+            std=HALF,
+            output="picture",
+        ),
+        ModelSpec(
+            name="gpen-256",
+            task="enhance",
+            build="gpen:gpen256",
+            weights=Weights(
+                file="gpen-256.safetensors",
+                sha256="",
+                bytes=75_517_192,
+                licence="non-commercial (academic use)",
+                origin="github.com/yangxy/GPEN",
+                urls=(
+                    "https://public-vigen-video.oss-cn-shanghai.aliyuncs.com/robin/models/"
+                    "GPEN-BFR-256.pth",
+                ),
+                consent=True,
+            ),
+            side=256,
+            mean=HALF,
+            std=HALF,
+            output="picture",
+        ),
+        ModelSpec(
+            name="gpen-512",
+            task="enhance",
+            build="gpen:gpen512",
+            weights=Weights(
+                file="gpen-512.safetensors",
+                sha256="",
+                bytes=284_022_236,
+                licence="non-commercial (academic use)",
+                origin="github.com/yangxy/GPEN",
+                urls=(
+                    "https://public-vigen-video.oss-cn-shanghai.aliyuncs.com/robin/models/"
+                    "GPEN-BFR-512.pth",
+                    "https://github.com/vinthony/video-retalking/releases/download/v0.0.1/"
+                    "GPEN-BFR-512.pth",
+                ),
+                consent=True,
+            ),
+            side=512,
+            mean=HALF,
+            std=HALF,
+            output="picture",
+        ),
+        ModelSpec(
+            name="gpen-1024",
+            task="enhance",
+            build="gpen:gpen1024",
+            weights=Weights(
+                file="gpen-1024.safetensors",
+                sha256="",
+                bytes=284_843_696,
+                licence="non-commercial (academic use)",
+                origin="github.com/yangxy/GPEN",
+                urls=(
+                    "https://www.modelscope.cn/api/v1/models/damo/"
+                    "cv_gpen_image-portrait-enhancement-hires/repo"
+                    "?Revision=master&FilePath=pytorch_model.pt",
+                ),
+                consent=True,
+            ),
+            side=1024,
+            mean=HALF,
+            std=HALF,
+            output="picture",
         ),
     )
 }
 
 
-def spec(name: str) -> ModelSpec:
-    """The catalogue's row of this name; :class:`UnknownModel` names the ones there are."""
+def spec(name: str, folder: Path | None = None) -> ModelSpec:
+    """The catalogue's row of this name, with what a user brings in ``folder`` (None: the settings'
+    own); :class:`UnknownModel` names the ones there are.
+    """
     try:
-        return CATALOG[name]
+        row = CATALOG[name]
     except KeyError:
         raise UnknownModel(
             f"no model is called {name!r} (there are: {', '.join(CATALOG)})"
         ) from None
+    if folder is None or row.weights.shipped:
+        return row
+    return replace(row, weights=replace(row.weights, folder=folder))

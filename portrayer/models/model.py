@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from portrayer.errors import WeightsMismatch
-from portrayer.models import weights
+from portrayer.models import checkpoint, weights
 from portrayer.models.spec import ModelSpec
 
 
@@ -20,8 +19,33 @@ def _alpha(logits: Tensor) -> Tensor:
     return torch.sigmoid(logits.float()).squeeze(1)
 
 
-OUTPUTS: Mapping[str, Callable[[Tensor], Tensor]] = {"alpha": _alpha}
-"""Output rules. ``alpha``: logits (N, 1, S, S) to float32 (N, S, S) in 0..1."""
+def _map(planes: Tensor) -> Tensor:
+    return planes.float().permute(0, 2, 3, 1).contiguous()
+
+
+def _points(points: Tensor) -> Tensor:
+    return points.float()
+
+
+def _picture(planes: Tensor) -> Tensor:
+    return (_map(planes) / 2 + 0.5).clamp(0, 1)
+
+
+OUTPUTS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "alpha": _alpha,
+    "map": _map,
+    "points": _points,
+    "picture": _picture,
+}
+"""Output rules, all to float32.
+
+``alpha``: logits (N, 1, S, S) to (N, S, S) in 0..1. ``map``: (N, C, h, w) to (N, h, w, C), as they
+are. ``points``: (N, P, 3), as they are. ``picture``: RGB (N, 3, S, S) in about -1..1 to (N, S, S,
+3) in 0..1, clamped.
+"""
+
+FULLER: Mapping[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+"""What a spec may ask for in place of half precision."""
 
 
 class Model(nn.Module):
@@ -58,14 +82,15 @@ def build(spec: ModelSpec) -> nn.Module:
 
 def load(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> Model:
     """The model with its verified weights, ready to infer: folded, channels-last, in ``dtype`` on
-    ``device``.
+    ``device``, or in the spec's own precision where ``dtype`` is half of one.
+
+    Raises what :func:`weights.load` and :func:`checkpoint.check` raise.
     """
-    net = build(spec)
-    try:
-        net.load_state_dict(weights.load(spec.weights))
-    except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
-        raise WeightsMismatch(f"{spec.weights.file} does not fit {spec.build}: {first}") from error
+    net, tensors = build(spec), weights.load(spec.weights)
+    checkpoint.check(tensors, net, f"{spec.weights.file} does not fit {spec.build}")
+    net.load_state_dict(tensors)
+    if dtype != torch.float32:
+        dtype = FULLER.get(spec.precision, dtype)
     model = Model(spec, fold(net.eval())).eval().requires_grad_(False).to(device, dtype)
     # torch documents the layout of modules, and leaves it out of the types.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

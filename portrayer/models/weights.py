@@ -1,42 +1,81 @@
-"""Finding, checking and reading weights. Only safetensors are ever read."""
+"""Finding, fetching, checking and reading weights. Only safetensors are read here."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from http.client import HTTPException
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
-from portrayer.errors import ChecksumMismatch, DownloadFailed, WeightsMismatch
+from portrayer import settings
+from portrayer.errors import ChecksumMismatch, DownloadFailed, OutputError, WeightsMismatch
+from portrayer.models import receipt
 from portrayer.models.spec import Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+TIMEOUT = 30.0  # seconds of silence after which a server is given up
+BLOCK = 2**20
+AGAIN = "run the same command again to go on"
+
+Progress = Callable[[int, int], None]
+"""Told the bytes that are here, and how many there will be (0 where the server does not say)."""
+
+
+def place(weights: Weights) -> Path:
+    """Where the file lies once it is there."""
+    if weights.shipped:
+        return Path(str(resources.files("portrayer") / "weights" / weights.file))
+    return (weights.folder or settings.load().models) / weights.file
+
 
 def locate(weights: Weights) -> Path:
-    """Where the file lies; :class:`DownloadFailed` where it does not."""
-    path = Path(str(resources.files("portrayer") / "weights" / weights.file))
-    if not path.is_file():
+    """Where the file lies; :class:`DownloadFailed` where it does not, with what brings it."""
+    path = place(weights)
+    if weights.shipped:
+        if not path.is_file():
+            raise DownloadFailed(
+                f"{weights.file} is missing from {path.parent}: install portrayer again"
+            )
+    elif not (path.is_file() and receipt.beside(path).is_file()):
         raise DownloadFailed(
-            f"{weights.file} is missing from {path.parent}: install portrayer again"
+            f"{weights.name} is not installed: `portrayer models pull {weights.name}` brings it "
+            f"({_mebibytes(weights.bytes)} MiB)"
         )
     return path
 
 
 @lru_cache
 def verify(weights: Weights) -> Path:
-    """The file, once its sha256 is the catalogue's; :class:`ChecksumMismatch` otherwise."""
+    """The file, once its sha256 is the catalogue's, or its receipt's where the user brought it;
+    :class:`ChecksumMismatch` otherwise.
+    """
     path = locate(weights)
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != weights.sha256:
-        raise ChecksumMismatch(
-            f"{path} has sha256 {found[:12]}..., the catalogue says {weights.sha256[:12]}..."
-        )
+    if weights.shipped:
+        sha256, source = weights.sha256, "the catalogue"
+    else:
+        sha256, source = receipt.read(receipt.beside(path)).sha256, "its receipt"
+    found = digest(path)
+    if found != sha256:
+        raise ChecksumMismatch(f"{path} has sha256 {found[:12]}..., {source} says {sha256[:12]}...")
     return path
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file, in hex; :class:`DownloadFailed` for one that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DownloadFailed(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def load(weights: Weights) -> dict[str, Tensor]:
@@ -48,9 +87,114 @@ def load(weights: Weights) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    verify(weights)
     try:
-        return {name: tensor.float() for name, tensor in load_file(verify(weights)).items()}
+        # Located again: a file that was removed since is told as one that is not there.
+        return {name: tensor.float() for name, tensor in load_file(locate(weights)).items()}
     except (SafetensorError, struct.error) as error:
         raise WeightsMismatch(f"{weights.file} cannot be read: {error}") from error
     except OSError as error:
         raise DownloadFailed(f"{weights.file} cannot be read: {error.strerror or error}") from error
+
+
+def download(url: str, part: Path, progress: Progress = lambda here, total: None) -> None:
+    """Fetch ``url`` into ``part``, going on where an earlier try at the same file ended.
+
+    What came so far stays in ``part``, whatever happens. Raises :class:`DownloadFailed` for the
+    network's part, :class:`OutputError` for the disk's.
+    """
+    mark = unfinished(part)
+    here, validator, total = begun(url, part)
+    if here and here == total:
+        return
+    headers = {"Range": f"bytes={here}-", "If-Range": validator} if here else {}
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with _open(url, headers) as response:
+            if response.status == 206:
+                total = _rest(response, url, here)
+            else:
+                size = response.headers["Content-Length"] or ""
+                here, total = 0, int(size) if size.isdecimal() else 0
+            with part.open("ab" if here else "wb") as file:
+                mark.write_text(f"{url}\n{_validator(response.headers)}\n{total}\n", "utf-8")
+                for block in _blocks(response, url):
+                    file.write(block)
+                    here += len(block)
+                    progress(here, total)
+        here = part.stat().st_size
+    except OSError as error:
+        raise OutputError(f"{str(part)!r} cannot be written: {error.strerror or error}") from error
+    if total and here != total:
+        if here > total:
+            mark.unlink(missing_ok=True)  # two wrote at once: neither can go on
+        raise DownloadFailed(
+            f"{url} ended after {_mebibytes(here)} of {_mebibytes(total)} MiB; {AGAIN}"
+        )
+
+
+def unfinished(part: Path) -> Path:
+    """The note beside ``part`` that says what it is the beginning of: URL, validator, size."""
+    return part.with_name(f"{part.name}.txt")
+
+
+def begun(url: str, part: Path) -> tuple[int, str, int]:
+    """The bytes of ``url`` that are here and can be gone on with, the validator that says of which
+    version of it, and its whole size.
+    """
+    try:
+        known, validator, total = unfinished(part).read_text("utf-8").splitlines()
+        here = part.stat().st_size
+        return (here, validator, int(total)) if known == url and validator else (0, "", 0)
+    except (OSError, ValueError):
+        return 0, "", 0
+
+
+def _validator(headers: Mapping[str, Any]) -> str:
+    """What ``If-Range`` may be given (RFC 9110, 13.1.5): a strong ETag, else the date."""
+    etag = str(headers.get("ETag") or "")
+    return etag if etag.startswith('"') else str(headers.get("Last-Modified") or "")
+
+
+def _open(url: str, headers: Mapping[str, str]) -> Any:
+    try:
+        request = Request(url, headers={"User-Agent": "portrayer", **headers})
+        response = urlopen(request, timeout=TIMEOUT)
+    except HTTPError as error:
+        with error:
+            if error.code == 416 and headers:  # what is here is no beginning of what is there
+                return _open(url, {})
+            raise DownloadFailed(f"{url} answered {error.code} {error.reason}") from error
+    except (OSError, HTTPException, ValueError) as error:
+        raise DownloadFailed(f"{url} cannot be fetched: {_reason(error)}") from error
+    if url.startswith("https:") and not response.url.startswith("https:"):
+        response.close()
+        raise DownloadFailed(f"{url} leads to {response.url}, which is not encrypted")
+    return response
+
+
+def _rest(response: Any, url: str, here: int) -> int:
+    """The whole size, of an answer that goes on from ``here``."""
+    found = re.match(rf"bytes {here}-\d+/(\d+)", response.headers["Content-Range"] or "")
+    if found is None:
+        raise DownloadFailed(f"{url} sent another part than it was asked for")
+    return int(found[1])
+
+
+def _blocks(response: Any, url: str) -> Iterator[bytes]:
+    try:
+        while block := response.read(BLOCK):
+            yield block
+    except (OSError, HTTPException) as error:
+        raise DownloadFailed(f"{url} broke off: {_reason(error)}; {AGAIN}") from error
+
+
+def _reason(error: Exception) -> str:
+    """One line: a URLError carries the error below it."""
+    below = getattr(error, "reason", error)
+    text = str(getattr(below, "strerror", None) or below) or type(below).__name__
+    return text.partition("\n")[0]
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:.0f}"

@@ -104,7 +104,7 @@ def test_a_gpu_that_is_not_there(asked: tuple[str, ...], room: Path) -> None:
 @pytest.fixture
 def damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The weights' file, with one bit of it turned over; lies elsewhere than the real one."""
-    [spec] = catalog.CATALOG.values()
+    spec = catalog.spec("portrait-matting")
     copy = tmp_path / "package" / spec.weights.file
     copy.parent.mkdir()
     content = bytearray(weights.locate(spec.weights).read_bytes())

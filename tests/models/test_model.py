@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +14,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from portrayer.models import weights
 from portrayer.models.catalog import CATALOG
-from portrayer.models.model import OUTPUTS, Model, build, fold
+from portrayer.models.model import OUTPUTS, Model, build, fold, load
 from portrayer.models.spec import ModelSpec, Weights
 from portrayer.nets.unet import UNet
+
+from .origin import small, tensors
 
 SIDE = 64
 ROW = ModelSpec("random", "matte", "unet:UNet", Weights("none", "", 0, "", ""), SIDE)
@@ -60,14 +67,22 @@ def pictures(count: int) -> Tensor:
 
 
 def test_folding_keeps_the_outputs() -> None:
-    """Without its batch norms the network says the same, up to rounding, and has none left."""
+    """Without the batch norms that follow a convolution the network says the same, up to rounding,
+    and has none of them left.
+    """
     net, folded = random_net(), fold(random_net())
     x = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         before, after = net(x), folded(x)
     assert before.std() > 0.1, "a constant would prove nothing"
     torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-3)
-    assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
+    chains = [list(part) for part in folded.modules() if isinstance(part, nn.Sequential)]
+    pairs = [pair for chain in chains for pair in pairwise(chain)]
+    assert any(isinstance(second, nn.Identity) for _, second in pairs)
+    assert not any(
+        isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d)
+        for first, second in pairs
+    )
 
 
 def test_folding_leaves_alone_what_does_not_follow_a_convolution() -> None:
@@ -105,7 +120,8 @@ def test_the_output_is_what_the_rule_says(dtype: torch.dtype) -> None:
 def test_half_a_precision_is_half_the_bytes() -> None:
     """A model knows what its weights take, in its precision, normalisation and all."""
     single, half = ready(), ready(torch.bfloat16)
-    assert single.bytes == 2 * half.bytes > 4 * 10**6
+    counters = sum(t.nbytes for t in half.buffers() if not t.is_floating_point())
+    assert single.bytes - counters == 2 * (half.bytes - counters) > 4 * 10**6
     assert half.bytes == sum(t.nbytes for t in half.state_dict().values())
 
 
@@ -126,9 +142,75 @@ def test_pictures_are_normalised_with_the_rows_own_numbers() -> None:
 
 @pytest.mark.parametrize("row", CATALOG.values(), ids=CATALOG)
 def test_every_row_can_be_built(row: ModelSpec) -> None:
-    """A row's network exists and takes its side, and its output rule is known."""
-    net: Any = build(row)
+    """A row's network exists and takes its side, and its output rule is known; what a user brings
+    has an address, and its size is that of the network."""
+    with torch.device("meta"):
+        net: Any = build(row)
     assert isinstance(net, nn.Module)
     assert row.output in OUTPUTS
     assert row.side % 32 == 0
-    assert len(row.weights.sha256) == 64
+    assert row.weights.name == row.name or row.weights.shipped
+    if row.weights.shipped:
+        assert len(row.weights.sha256) == 64
+    else:
+        assert all(url.startswith("https://") for url in row.weights.urls)
+        assert row.weights.bytes == sum(t.nbytes for t in net.state_dict().values())
+
+
+RULES = {
+    "alpha": ((2, 1, 4, 4), (2, 4, 4), (0, 1)),
+    "map": ((2, 15, 4, 3), (2, 4, 3, 15), (-40, 40)),
+    "points": ((2, 473, 3), (2, 473, 3), (-40, 40)),
+    "picture": ((2, 3, 4, 4), (2, 4, 4, 3), (0, 1)),
+}
+
+
+@pytest.mark.parametrize("rule", OUTPUTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_output_rule_gives_its_shape_and_range(rule: str, dtype: torch.dtype) -> None:
+    """float32, one entry a sample and contiguous; limits are reached, and kept to."""
+    before, after, (low, high) = RULES[rule]
+    raw = torch.linspace(-40, 40, math.prod(before)).reshape(before).to(dtype)
+    made = OUTPUTS[rule](raw)
+    assert (made.dtype, tuple(made.shape)) == (torch.float32, after)
+    assert made.is_contiguous()
+    assert (made.min().item(), made.max().item()) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_a_map_is_as_it_was() -> None:
+    """Channels go last; no value changes."""
+    raw = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    made = OUTPUTS["map"](raw)
+    assert all(torch.equal(made[..., c], raw[:, c]) for c in range(3))
+
+
+def test_a_picture_is_halfway_between_its_limits() -> None:
+    """-1 is black, 0 is middle grey and 1 is white; red comes first."""
+    raw = torch.tensor([-1.0, 0.0, 1.0]).view(1, 3, 1, 1)
+    assert OUTPUTS["picture"](raw).flatten().tolist() == [0.0, 0.5, 1.0]
+
+
+HALVES = [
+    ("", torch.float16, torch.float16),
+    ("", torch.float32, torch.float32),
+    ("float32", torch.bfloat16, torch.float32),
+    ("float32", torch.float16, torch.float32),
+    ("bfloat16", torch.float16, torch.bfloat16),
+    ("bfloat16", torch.bfloat16, torch.bfloat16),
+    ("bfloat16", torch.float32, torch.float32),
+]
+
+
+@pytest.mark.parametrize(("asked", "device", "given"), HALVES)
+def test_a_row_may_ask_for_more_than_half_precision(
+    asked: str,
+    device: torch.dtype,
+    given: torch.dtype,
+    tmp_path: Path,
+    nets: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Half precision is replaced by what the row asks for; nothing ever becomes coarser."""
+    monkeypatch.setattr(weights, "load", lambda _: tensors())
+    loaded = load(replace(small(tmp_path), precision=asked), torch.device("cpu"), device)
+    assert {t.dtype for t in loaded.state_dict().values() if t.is_floating_point()} == {given}

@@ -20,6 +20,14 @@ def checkerboard(height: int, width: int, square: int = 16) -> Image:
     return np.repeat(np.where(cells, 255, 204).astype(np.uint8)[..., None], 3, 2)
 
 
+def side_by_side(before: Image, after: Image) -> Image:
+    """Both (H, W, 3), a light line between them: (H, 2 W + gap, 3)."""
+    height, width = before.shape[:2]
+    gap = max(2, width // 100)
+    line = np.full((height, gap, 3), 245, np.uint8)
+    return np.hstack([before, line, after])
+
+
 def before_after(pairs: Sequence[tuple[Image, Image]]) -> Image:
     """One row a pair: the photo (H, W, 3), then its RGBA cut-out over a checkerboard, white and
     black.

@@ -25,7 +25,7 @@ from portrayer.image.codec import Credits, Decoded
 from portrayer.tasks import task as find_task
 from portrayer.tasks.options import read
 from portrayer.tasks.task import Task
-from portrayer.types import Image, Matte
+from portrayer.types import Face, Image, Matte
 
 Source: TypeAlias = Any
 """A photo: a path, the bytes of a file, an (H, W[, 3 or 4]) uint8 RGB array, or a Pillow image."""
@@ -45,8 +45,10 @@ class Result:
     """A finished photo and how it came about.
 
     ``image``: (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey uint8. ``matte``: (H, W) float32 0..1,
-    where the task makes one. ``timings``: seconds by stage. ``batch``: the largest batch a forward
-    of it ran in.
+    where the task makes one. ``faces``: the faces found, None where the task looks for none.
+    ``timings``: seconds by stage. ``batch``: the largest batch a forward of it ran in.
+    ``forwards``: by model, the numbers of the engine's forwards it was in, as one may be shared by
+    the samples of many photos.
     """
 
     image: Image
@@ -57,6 +59,8 @@ class Result:
     batch: int
     options: Any
     credits: Credits = field(default_factory=Credits)
+    faces: tuple[Face, ...] | None = None
+    forwards: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def encode(self, format: str | None = None) -> bytes:
         """The image as a file of ``format`` (the options' own by default)."""
@@ -162,7 +166,8 @@ class Pipeline:
             start = time.perf_counter()
             result.save(target)
         timings = {**result.timings, "encode": time.perf_counter() - start}
-        return {
+        found = {} if result.faces is None else {"faces": len(result.faces)}
+        return found | {
             "device": result.device,
             "precision": result.precision,
             "batch": result.batch,
@@ -199,11 +204,13 @@ class Pipeline:
         decoded = [photo.decode() for photo in opened]
         clock.lap("decode")
         ran: list[tuple[str, str, int]] = []
+        forwards: dict[str, tuple[int, ...]] = {}
 
         def infer(model: str, samples: NDArray[np.uint8]) -> NDArray[np.float32]:
             clock.lap("task")
             answer = self.engine.infer(model, samples, priority=priority, deadline=deadline)
             ran.append((answer.device, answer.precision, answer.batch))
+            forwards[model] = (*forwards.get(model, ()), *answer.forwards)
             clock.lap("infer")
             return answer.arrays
 
@@ -218,6 +225,8 @@ class Pipeline:
             batch=max((batch for _, _, batch in ran), default=0),
             options=options,
             credits=decoded[0].credits,
+            faces=product.faces,
+            forwards=forwards,
         )
 
 

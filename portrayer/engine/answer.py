@@ -15,13 +15,25 @@ from portrayer.errors import PortrayerError
 class Answer:
     """Results of one :meth:`Engine.infer`, N first, and what they ran with.
 
-    ``batch``: the size of the largest batch that any of the N ran in.
+    ``batch``: the size of the largest batch that any of the N ran in. ``forwards``: the numbers of
+    the forwards they were in, ascending; samples of different callers share them.
     """
 
     arrays: Array
     device: str
     precision: str
     batch: int
+    forwards: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What one sample ran with. ``forward``: the engine counts them from 1."""
+
+    device: str = ""
+    precision: str = ""
+    batch: int = 0
+    forward: int = 0
 
 
 @dataclass(slots=True)
@@ -31,7 +43,7 @@ class Ticket:
     sample: Array
     done: threading.Event = field(default_factory=threading.Event)
     result: Array | None = None
-    ran: tuple[str, str, int] = ("", "", 0)
+    ran: Ran = Ran()
     error: BaseException | None = None
     alone: int = 0
 

@@ -260,10 +260,13 @@ def discover() -> Found:
     return Found("cpu", why, faster)
 
 
-def open_devices(wanted: str, precision: str = "auto", replicas: int = 0) -> Sequence[Device]:
+def open_devices(
+    wanted: str, precision: str = "auto", replicas: int = 0, largest_batch: int = 0
+) -> Sequence[Device]:
     """The devices meant by ``auto | cpu | cuda | cuda:0,1 | mps``, one per replica.
 
-    ``replicas``: how many CPU replicas, 0 for one per core. Raises :class:`DeviceUnavailable` when
+    ``replicas``: how many CPU replicas, 0 for one per core. ``largest_batch``: 0 for what pays on
+    the kind of device. Raises :class:`DeviceUnavailable` when
     asked for what is not there, :class:`InvalidOption` for a name or precision that does not exist.
     """
     if precision not in ("auto", *PRECISIONS):
@@ -271,6 +274,13 @@ def open_devices(wanted: str, precision: str = "auto", replicas: int = 0) -> Seq
     kind, _, numbers = wanted.partition(":")
     if kind not in ("auto", "cpu", "cuda", "mps") or (numbers and kind != "cuda"):
         raise InvalidOption(f"no device is called {wanted!r} (auto, cpu, cuda, cuda:0,1, mps)")
+    devices = _opened(kind, numbers, precision, replicas)
+    for device in devices:
+        device.largest_batch = largest_batch or device.largest_batch
+    return devices
+
+
+def _opened(kind: str, numbers: str, precision: str, replicas: int) -> Sequence[Device]:
     found = discover()
     if kind == "auto":
         kind = found.kind

@@ -14,7 +14,7 @@ from itertools import count
 
 import numpy as np
 
-from portrayer.engine.answer import Answer, Stats, Ticket, let_go, own
+from portrayer.engine.answer import Answer, Ran, Stats, Ticket, let_go, own
 from portrayer.engine.device import Array, Device
 from portrayer.engine.memory import Budget
 from portrayer.engine.replica import Replica, Running
@@ -50,7 +50,7 @@ class Engine:
         self._spec = spec
         self._refused: dict[Replica, dict[str, float]] = {r: {} for r in self.replicas}
         self._sizes: dict[int, int] = {}
-        self._ids, self._closed = count(), False
+        self._ids, self._forwards, self._closed = count(), count(1), False
         self._changed = threading.Condition()
         self._threads = [
             threading.Thread(target=self._serve, args=(r,), name=f"replica-{i}", daemon=True)
@@ -87,9 +87,10 @@ class Engine:
         except BaseException:
             self._abandon(list(tickets))
             raise
-        device, precision, _ = next(iter(tickets.values())).ran
-        batch = max(ticket.ran[2] for ticket in tickets.values())
-        return Answer(np.stack(arrays), device, precision, batch)
+        ran = [ticket.ran for ticket in tickets.values()]
+        forwards = tuple(sorted({r.forward for r in ran}))
+        batch = max(r.batch for r in ran)
+        return Answer(np.stack(arrays), ran[0].device, ran[0].precision, batch, forwards)
 
     def stats(self) -> Stats:
         """What the engine is doing now."""
@@ -207,7 +208,8 @@ class Engine:
         except Exception as error:
             self._failed(replica, batch, error)
             return False
-        ran = (replica.device.name, replica.device.precision, len(batch))
+        device = replica.device
+        ran = Ran(device.name, device.precision, len(batch), next(self._forwards))
         with self._changed:
             for request, result in zip(batch.requests, results, strict=True):
                 self._answer(request.id, result=result, ran=ran)
@@ -275,7 +277,7 @@ class Engine:
         id: int,
         *,
         result: Array | None = None,
-        ran: tuple[str, str, int] = ("", "", 0),
+        ran: Ran = Ran(),
         error: BaseException | None = None,
     ) -> None:
         ticket = self._tickets.pop(id)

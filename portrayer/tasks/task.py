@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrayer.tasks.options import option
-from portrayer.types import Image, Matte
+from portrayer.types import Face, Image, Matte
 
 Infer: TypeAlias = Callable[[str, NDArray[np.uint8]], NDArray[np.float32]]
 """infer(model, samples): blocks until the engine has run (N, S, S, 3) uint8 through the model."""
@@ -21,10 +21,12 @@ class Product:
     """What a task made.
 
     ``image``: (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey, uint8; ``matte``: (H, W) float32 0..1.
+    ``faces``: those that were found, in pixels of the photo; None where none were looked for.
     """
 
     image: Image
     matte: Matte | None = None
+    faces: tuple[Face, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -43,7 +44,7 @@ class Studio:
         memory = parse(s.memory, available)
         if memory < LEAST:
             raise InvalidOption(f"memory is {show(memory)}, at least {show(LEAST)} are needed")
-        devices = open_devices(s.device, s.precision)
+        devices = open_devices(s.device, s.precision, largest_batch=s.max_batch)
         on_cpu = all(device.name == "cpu" for device in devices)
         on_host = all(device.name in ON_HOST for device in devices)
         if s.require_gpu and on_cpu:
@@ -56,7 +57,7 @@ class Studio:
                 return shared
             return Budget(parse(s.gpu_memory, device.capacity()), device.name)
 
-        engine = Engine(devices, budget, spec)
+        engine = Engine(devices, budget, partial(spec, folder=s.models))
         workers = s.workers or (cores() + 1 if on_cpu else cores() + 2 * len(devices))
         self.pipeline = Pipeline(engine, host, workers=workers, max_pixels=s.max_pixels)
 
@@ -67,6 +68,14 @@ class Studio:
         """
         chosen = applied(preset, "matte", options, self.settings.presets)
         return self.pipeline.run("matte", [source], chosen)
+
+    def enhance(self, source: Source, *, preset: str = "", **options: Any) -> Result:
+        """Restore a portrait: its faces, and the whole frame as far as it is noisy.
+
+        Options as in :class:`~portrayer.tasks.enhancement.Enhancement`; they win over the preset's.
+        """
+        chosen = applied(preset, "enhance", options, self.settings.presets)
+        return self.pipeline.run("enhance", [source], chosen)
 
     def map(
         self, task: str, inputs: Iterable[Source], *, preset: str = "", **options: Any

@@ -1,7 +1,9 @@
 """How good the shipped matting is, through the whole program (fit, forward, refine), compared at
 512 px.
 
-    python train/evaluate.py ../shared/data [--precision float32] [--sheet out/sheet.png]
+    python train/evaluate.py ../shared/data [--task matte] [--precision float32] [--sheet out.png]
+
+``--task enhance`` measures restoring instead (``score_restoring.py``).
 
 MAD: mean absolute difference of alpha; IoU at .5; band: MAD within 7 px of soft alpha. Pixels that
 a hand-drawn label does not vouch for are left out.
@@ -21,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import cv2
 import label
 import numpy as np
+import score_restoring
 from data import VAL_REPOS
 
 from portrayer import Studio
@@ -106,6 +109,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path)
+    parser.add_argument("--task", default="matte", choices=("matte", "enhance"))
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--refine", default="fast")
     parser.add_argument(
@@ -115,6 +119,9 @@ def main() -> None:
     )
     parser.add_argument("--worst", type=int, default=0, help="name the N worst photos of each set")
     args = parser.parse_args()
+    if args.task == "enhance":
+        score_restoring.report(args.data, args.precision, args.sheet)
+        return
     sets = {
         "portraits val": portraits(args.data),
         "stock val": stock(args.data),

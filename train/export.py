@@ -29,7 +29,7 @@ def main() -> None:
     digest = hashlib.sha256(blob).hexdigest()
     catalogue = ROOT / "models" / "catalog.py"
     text = catalogue.read_text()
-    row = re.search(rf'name="{name}".*?side=', text, re.DOTALL)
+    row = re.search(rf'file="{name}.safetensors".*?bytes=[\d_]+', text, re.DOTALL)
     if row is None:
         raise SystemExit(f"{name} is not in {catalogue}")
     changed = re.sub(r'sha256="[0-9a-f]*"', f'sha256="{digest}"', row[0])

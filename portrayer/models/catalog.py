@@ -19,7 +19,7 @@ def _ours(file: str, sha256: str, bytes: int, script: str) -> Weights:
 
 DETECTOR = _ours(
     file="face-detector.safetensors",
-    sha256="5c3a304b022d4a79e279702392275d039f195821dedfe484a963805a77779f7f",
+    sha256="1c3451542c18d5a557a223ec20859817ed9d6883a4631e1b572ad6baa6f0a893",
     bytes=1_052_230,
     script="train/detector.py",
 )
@@ -80,7 +80,7 @@ CATALOG: Mapping[str, ModelSpec] = {
             build="restorer:Restorer",
             weights=_ours(
                 file="portrait-restore.safetensors",
-                sha256="12f8391fc3072ef49ba73097b30c41af9d4ab68a9e5faf37a2386055e1545118",
+                sha256="93bb5e3a8bda5bae07480d251a9988494edd9bac1a0ebd2183510fa19257fdb8",
                 bytes=5_023_994,
                 script="train/restorer.py",
             ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from portrayer.errors import UnknownTask
-from portrayer.tasks import matting
+from portrayer.tasks import enhancement, matting
 from portrayer.tasks.task import Task
 
 TASKS: Mapping[str, Task] = {
@@ -19,6 +19,15 @@ TASKS: Mapping[str, Task] = {
             matting.Matting,
             matting.run,
             matting.memory,
+        ),
+        Task(
+            "enhance",
+            "Restore old, blurred, noisy or over-compressed portraits",
+            ("photo",),
+            enhancement.MODELS,
+            enhancement.Enhancement,
+            enhancement.run,
+            enhancement.memory,
         ),
     )
 }

@@ -56,6 +56,19 @@ PRESETS: Mapping[str, Preset] = {
             {"alpha-threshold": 25, "erode": 2, "feather": 3},
             "complex background, transparent",
         ),
+        Preset("fast", "enhance", {"max-side": 1280}, "quick: at most 1280 px, as JPEG"),
+        Preset(
+            "old-photo",
+            "enhance",
+            {"mode": "strong", "denoise": 60, "contrast": 0.05},
+            "scans and prints: grain and scratches of time",
+        ),
+        Preset(
+            "retouch",
+            "enhance",
+            {"mode": "natural", "strength": 70, "denoise": 20, "skin-protect": 60},
+            "a good portrait, a little clearer, skin kept",
+        ),
     )
 }
 

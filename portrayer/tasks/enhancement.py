@@ -1,0 +1,142 @@
+"""Restore portraits: the whole frame gently, every face by a network that knows faces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from portrayer.image import tone
+from portrayer.image.faces import align, paste
+from portrayer.image.geometry import limit
+from portrayer.image.sheet import side_by_side
+from portrayer.models.catalog import spec
+from portrayer.tasks import faces as finding
+from portrayer.tasks.options import option
+from portrayer.tasks.task import Encoding, Infer, Product
+from portrayer.types import Face, Image
+
+
+@dataclass(frozen=True, slots=True)
+class Restorer:
+    """A network that restores aligned faces, and the template it wants them aligned to.
+
+    ``modest``: it judges itself how much a face needs, and leaves a good one alone.
+    """
+
+    model: str
+    template: str
+    modest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How far a restored face goes: ``push`` times what the network changed, then ``detail``
+    (sharpening, 0..100) within the face.
+    """
+
+    push: float
+    detail: int
+
+
+RESTORERS: Mapping[str, Restorer] = {
+    "lite": Restorer("portrait-restore", "ffhq", modest=True),
+    "gpen-256": Restorer("gpen-256", "gpen"),
+    "gpen-512": Restorer("gpen-512", "gpen"),
+    "gpen-1024": Restorer("gpen-1024", "gpen"),
+}
+MODES: Mapping[str, Mode] = {
+    "natural": Mode(push=1.0, detail=0),
+    "strong": Mode(push=1.25, detail=20),
+    "detail": Mode(push=1.0, detail=50),
+}
+MODELS = (
+    *(name for name, _ in finding.VIEWS),
+    finding.MESH,
+    *(r.model for r in RESTORERS.values()),
+)
+FIXED = 64 * 2**20  # bytes for crops and tiles, whatever the photo's size
+SKIN = 48 * 2**20  # and for tiles in which skin is looked for
+
+
+@dataclass(frozen=True)
+class Enhancement(Encoding):
+    """Options of the restoring task."""
+
+    format: str = option("jpeg", "file format of the result", choices=("png", "webp", "jpeg"))
+    quality: int = option(95, "of lossy formats; 100 makes webp lossless", ge=1, le=100)
+    model: str = option("lite", "the network that restores faces", choices=tuple(RESTORERS))
+    mode: str = option("natural", "how far a restored face goes", choices=tuple(MODES))
+    strength: int = option(100, "of the restored face over the photo's own", ge=0, le=100, unit="%")
+    denoise: int = option(30, "of the whole frame, as far as it is noisy", ge=0, le=100, unit="%")
+    sharpen: int = option(0, "of the whole frame", ge=0, le=100, unit="%")
+    brightness: float = option(0.0, "of the result", ge=-0.5, le=0.5)
+    contrast: float = option(0.0, "of the result", ge=-0.5, le=0.5)
+    skin_protect: int = option(0, "keeps the skin's own tone and texture", ge=0, le=100, unit="%")
+    faces: str = option("all", "which are restored: all, largest, or how many of the largest")
+    min_face: int = option(
+        20, "faces narrower than this are left alone", ge=8, le=10_000, unit="px"
+    )
+    min_score: float = option(0.4, "how sure a face must be", ge=0.05, le=1)
+    compare: bool = option(False, "before and after, side by side")
+
+    def __post_init__(self) -> None:
+        finding.chosen(self.faces)  # a wrong word is told before anything is loaded
+
+
+def memory(options: Enhancement, pixels: int) -> int:
+    """Host bytes that :func:`run` holds at its peak for a photo of so many pixels, itself included.
+
+    Measured: the photo and two more of its size, four with both side by side; and what tiles take.
+    """
+    skin = SKIN if options.skin_protect else 0
+    return FIXED + skin + (15 if options.compare else 9) * pixels
+
+
+def run(images: Sequence[Image], options: Enhancement, infer: Infer) -> Product:
+    """The portrait ``images[0]`` (H, W, 3), restored as ``options`` say."""
+    photo = limit(images[0], options.max_side)
+    found = finding.find(
+        photo,
+        infer,
+        which=options.faces,
+        min_size=options.min_face,
+        min_score=options.min_score,
+    )
+    noise = tone.noise(photo)
+    image = tone.denoise(photo, options.denoise, sigma=noise)
+    image = restore(photo, image, found, options, infer)
+    image = tone.sharpen(image, options.sharpen, sigma=noise)
+    image = tone.keep_skin(photo, image, options.skin_protect)
+    image = tone.adjust(image, options.brightness, options.contrast)
+    if options.compare:
+        image = side_by_side(photo, image)
+    return Product(image, faces=tuple(found))
+
+
+def restore(
+    photo: Image, image: Image, found: Sequence[Face], options: Enhancement, infer: Infer
+) -> Image:
+    """``image`` with its faces restored from ``photo``, all of them in one request."""
+    if not found or not options.strength:
+        return image
+    restorer, mode = RESTORERS[options.model], MODES[options.mode]
+    side = spec(restorer.model).side
+    crops, matrices = zip(
+        *(align(photo, face.points, restorer.template, side) for face in found), strict=True
+    )
+    made = infer(restorer.model, np.stack(crops))
+    restored = [
+        tone.sharpen(pushed(crop, face, mode.push), mode.detail, sigma=0)
+        for crop, face in zip(crops, made, strict=True)
+    ]
+    strengths = [options.strength / 100] * len(found)
+    return paste(image, crops, restored, matrices, strengths)
+
+
+def pushed(before: Image, after: NDArray[np.float32], push: float) -> Image:
+    """``before`` (S, S, 3) changed by ``push`` times what ``after`` (the same, 0..1) changes."""
+    start = before.astype(np.float32)
+    return np.clip(start + push * (255 * after - start) + 0.5, 0, 255).astype(np.uint8)

@@ -1,0 +1,193 @@
+"""Find the faces of a photo: the detector proposes, the landmark network refines and rejects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from portrayer.errors import InvalidOption
+from portrayer.image.faces import Matrix, warp
+from portrayer.image.geometry import fit, limit
+from portrayer.tasks.task import Infer
+from portrayer.types import Face, Image
+
+__all__ = ["Face", "chosen", "decode", "find"]
+
+Floats: TypeAlias = NDArray[np.float32]
+Found: TypeAlias = tuple[Floats, Floats, Floats]
+"""Boxes (K, 4) x, y, width, height, scores (K,) and five points (K, 5, 2), best first."""
+
+VIEWS = (("face-detector", 640), ("face-detector-close", 320))
+"""The detector knows faces of 8 to 320 pixels: the small ones of a group and a face that fills the
+photo need two sizes of it. Finer first."""
+MESH, MESH_SIDE, MESH_ROOM = "face-landmarks", 128, 1.5  # its crop, times the box's longer side
+CELL = 8  # pixels of the detector's square that one cell of its maps stands for
+CROWD = 256  # proposals at most that are looked at closely
+SAME = 0.45  # two boxes that share more than this are one face
+
+# Shift in sides of the crop, scale and degrees from where the detector sees the face. What the mesh
+# does not follow is no face: its meshes then lie apart by more than this part of the eye distance.
+LOOKS = ((0.0, 0.0, 1.0, 0.0), (0.05, -0.03, 1.1, 10.0), (-0.04, 0.04, 0.96, -10.0))
+APART = 0.1
+
+
+def find(
+    image: Image,
+    infer: Infer,
+    *,
+    which: str = "all",
+    min_size: float = 0,
+    min_score: float = 0.4,
+) -> list[Face]:
+    """The faces of ``image`` (H, W, 3), the largest first, in its own pixels.
+
+    ``which``: ``all``, ``largest``, or how many of the largest, as text; :class:`InvalidOption` for
+    anything else. ``min_size``: faces with a shorter side below this, in pixels of ``image``, are
+    left out; ``min_score``: and those the detector is less sure of, 0..1.
+    """
+    count = chosen(which)
+    faces = [
+        face
+        for face in refine(image, propose(image, infer, min_score), infer)
+        if min(face.box[2:]) >= min_size
+    ]
+    return sorted(faces, key=lambda face: -face.box[2] * face.box[3])[:count]
+
+
+def chosen(which: str) -> int | None:
+    """How many faces a word of :func:`find` asks for at most; None for all of them."""
+    if which in ("all", "largest"):
+        return None if which == "all" else 1
+    if which.isdecimal() and which.isascii() and int(which) > 0:
+        return int(which)
+    raise InvalidOption(f"faces is {which!r}: say all, largest, or a number from 1")
+
+
+def propose(image: Image, infer: Infer, min_score: float) -> Found:
+    """What the detector sees in a photo, at both its sizes, each face once."""
+    small = limit(image, VIEWS[0][1])
+    seen = []
+    for at, (model, side) in enumerate(VIEWS):
+        if at < len(VIEWS) - 1 and max(image.shape[:2]) <= VIEWS[at + 1][1]:
+            continue  # the coarser view shows all there is
+        square, where = fit(small, side)
+        boxes, scores, points = decode(infer(model, square[None])[0], min_score)
+        top, left, bottom, right = where.box
+        scale = np.array([image.shape[1] / (right - left), image.shape[0] / (bottom - top)])
+        scale, corner = scale.astype(np.float32), np.array([left, top], np.float32)
+        boxes[:, :2] = (boxes[:, :2] - corner + 0.5) * scale - 0.5
+        boxes[:, 2:] *= scale
+        seen.append((boxes, scores, (points - corner + 0.5) * scale - 0.5))
+    boxes, scores, points = (np.concatenate(part) for part in zip(*seen, strict=True))
+    kept = distinct(boxes, scores)[:CROWD]
+    return boxes[kept], scores[kept], points[kept]
+
+
+def decode(maps: Floats, min_score: float) -> Found:
+    """What the detector's ``maps`` (h, w, 15) say, in pixels of its square.
+
+    A face is a cell that no neighbour exceeds, of at least ``min_score``; the channels are
+    described at :class:`portrayer.nets.detector.Detector`.
+    """
+    heat = maps[..., 0].astype(np.float32)
+    padded = np.pad(heat, 1, constant_values=-np.inf)
+    around = np.lib.stride_tricks.sliding_window_view(padded, (3, 3)).max((2, 3))
+    score = 1 / (1 + np.exp(-np.clip(heat, -30, 30)))
+    rows, columns = np.nonzero((heat >= around) & (score >= min_score))
+    order = np.argsort(-score[rows, columns], kind="stable")
+    rows, columns = rows[order], columns[order]
+    said, scores = maps[rows, columns], score[rows, columns].astype(np.float32)
+    middles = (np.stack([columns, rows], 1) + said[:, 1:3]) * CELL + (CELL - 1) / 2
+    sizes = np.exp(np.clip(said[:, 3:5], -4, 4)) * (4 * CELL)
+    points = middles[:, None] + said[:, 5:].reshape(-1, 5, 2) * sizes[:, None]
+    boxes = np.concatenate([middles - sizes / 2, sizes], 1)
+    return boxes.astype(np.float32), scores, points.astype(np.float32)
+
+
+def distinct(boxes: Floats, scores: Floats) -> list[int]:
+    """Which of ``boxes`` (K, 4) are no second sight of a better one, best first (greedy NMS)."""
+    left = list(np.argsort(-scores, kind="stable"))
+    kept = []
+    while left:
+        best, left = int(left[0]), left[1:]
+        kept.append(best)
+        left = [
+            k
+            for k, share in zip(left, overlap(boxes[best], boxes[left]), strict=True)
+            if share <= SAME
+        ]
+    return kept
+
+
+def overlap(box: Floats, boxes: Floats) -> Floats:
+    """Intersection over union (K,) of a box (4,) with others (K, 4)."""
+    low = np.maximum(box[:2], boxes[:, :2])
+    high = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:])
+    both = np.maximum(high - low, 0).prod(1)
+    share: Floats = both / (box[2:].prod() + boxes[:, 2:].prod(1) - both)
+    return share
+
+
+def refine(image: Image, found: Found, infer: Infer) -> list[Face]:
+    """Proposals with the mesh and points of the landmark network, each face once, less those that
+    no mesh follows.
+    """
+    boxes, scores, points = found
+    if not len(boxes):
+        return []
+    meshes, spread = look(image, boxes, points, infer)
+    real = spread <= APART
+    meshes, scores = meshes[real], scores[real]
+    flat = meshes[:, :-5, :2]
+    frames = np.concatenate([flat.min(1), np.ptp(flat, axis=1)], 1)
+    faces = []
+    for k in distinct(frames, scores):
+        x, y, w, h = map(float, frames[k])
+        five = np.ascontiguousarray(meshes[k, -5:, :2])
+        faces.append(Face((x, y, w, h), float(scores[k]), five, meshes[k, :-5]))
+    return faces
+
+
+def look(image: Image, boxes: Floats, points: Floats, infer: Infer) -> tuple[Floats, Floats]:
+    """Mesh and points (K, 473, 3) at each of the boxes (K, 4), in the photo's pixels: the mean of
+    several looks; and how far those lie from it (K,), in eye distances.
+
+    All looks at all boxes are one request.
+    """
+    matrices = [
+        square(box, five, way) for box, five in zip(boxes, points, strict=True) for way in LOOKS
+    ]
+    crops = np.stack([warp(image, matrix, MESH_SIDE) for matrix in matrices])
+    meshes = outward(infer(MESH, crops), matrices).reshape(len(boxes), len(LOOKS), -1, 3)
+    mean: Floats = meshes.mean(1)
+    far = np.linalg.norm(meshes[..., :2] - mean[:, None, :, :2], axis=3).mean(2).max(1)
+    eyes = np.linalg.norm(mean[:, -4, :2] - mean[:, -5, :2], axis=1)
+    return mean, far / np.maximum(eyes, 1e-3)
+
+
+def square(box: Floats, points: Floats, way: Sequence[float]) -> Matrix:
+    """(2, 3) from the photo to the landmark network's crop of a face, its eyes level, but for the
+    shift, scale and turn of one of the ways to look.
+    """
+    x, y, zoom, degrees = way
+    side = MESH_ROOM * float(box[2:].max()) * zoom
+    across = (points[1] - points[0]).astype(np.float64)
+    turn = np.arctan2(across[1], across[0]) + np.radians(degrees)
+    scale = MESH_SIDE / side
+    cos, sin = scale * np.cos(turn), scale * np.sin(turn)
+    linear = np.array([[cos, sin], [-sin, cos]])
+    middle = box[:2] + box[2:] / 2 + side * np.array([x, y])
+    return np.column_stack([linear, (MESH_SIDE - 1) / 2 - linear @ middle])
+
+
+def outward(meshes: Floats, matrices: Sequence[Matrix]) -> Floats:
+    """Meshes (N, 473, 3) in shares of their crops, in the photo's pixels, depth as well."""
+    linear = np.stack(matrices)[:, :, :2]
+    back = np.linalg.inv(linear)
+    flat = meshes[..., :2] * MESH_SIDE - np.stack(matrices)[:, None, :, 2]
+    depth = meshes[..., 2:] * MESH_SIDE / np.sqrt(np.linalg.det(linear))[:, None, None]
+    out = np.concatenate([flat @ back.transpose(0, 2, 1), depth], 2)
+    return out.astype(np.float32)

@@ -52,7 +52,7 @@ def test_a_device_without_memory_of_its_own_shares(
     """Photos and models together stay within the memory that may be used."""
     device = CpuDevice("float32")
     device.name = name
-    monkeypatch.setattr(studios, "open_devices", lambda *_: [device])
+    monkeypatch.setattr(studios, "open_devices", lambda *_, **__: [device])
     with Studio(Settings(memory="2GiB", workers=1)) as shared:
         held = shared.pipeline.host.total + shared.pipeline.engine.stats().total
         assert held <= 2 * 2**30 <= psutil.virtual_memory().total

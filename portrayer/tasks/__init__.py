@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from portrayer.errors import UnknownTask
-from portrayer.tasks import enhancement, matting
+from portrayer.tasks import enhancement, fusion, matting
 from portrayer.tasks.task import Task
 
 TASKS: Mapping[str, Task] = {
@@ -28,6 +28,15 @@ TASKS: Mapping[str, Task] = {
             enhancement.Enhancement,
             enhancement.run,
             enhancement.memory,
+        ),
+        Task(
+            "fuse",
+            "Fuse a source's face into target photos",
+            ("source", "target"),
+            fusion.MODELS,
+            fusion.Fusion,
+            fusion.run,
+            fusion.memory,
         ),
     )
 }

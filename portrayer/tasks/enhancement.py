@@ -57,6 +57,7 @@ MODELS = (
     finding.MESH,
     *(r.model for r in RESTORERS.values()),
 )
+QUIET, NOISY = 1.3, 2.5  # levels of noise: left alone below, taken as it is from there on
 FIXED = 64 * 2**20  # bytes for crops and tiles, whatever the photo's size
 SKIN = 48 * 2**20  # and for tiles in which skin is looked for
 
@@ -106,7 +107,7 @@ def run(images: Sequence[Image], options: Enhancement, infer: Infer) -> Product:
         min_score=options.min_score,
     )
     noise = tone.noise(photo)
-    image = tone.denoise(photo, options.denoise, sigma=noise)
+    image = tone.denoise(photo, options.denoise, sigma=noise * heard(noise))
     image = restore(photo, image, found, options, infer)
     image = tone.sharpen(image, options.sharpen, sigma=noise)
     image = tone.keep_skin(photo, image, options.skin_protect)
@@ -114,6 +115,11 @@ def run(images: Sequence[Image], options: Enhancement, infer: Infer) -> Product:
     if options.compare:
         image = side_by_side(photo, image)
     return Product(image, faces=tuple(found))
+
+
+def heard(noise: float) -> float:
+    """How much of its noise a photo is taken to have, 0..1: good ones have some, and keep it."""
+    return min(max((noise - QUIET) / (NOISY - QUIET), 0.0), 1.0)
 
 
 def restore(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from portrayer.errors import InvalidOption
 from portrayer.image.faces import Matrix, warp
-from portrayer.image.geometry import fit, limit
+from portrayer.image.geometry import PAD, fit, limit
 from portrayer.tasks.task import Infer
 from portrayer.types import Face, Image
 
@@ -21,17 +21,19 @@ Found: TypeAlias = tuple[Floats, Floats, Floats]
 """Boxes (K, 4) x, y, width, height, scores (K,) and five points (K, 5, 2), best first."""
 
 VIEWS = (("face-detector", 640), ("face-detector-close", 320))
-"""The detector knows faces of 8 to 320 pixels: the small ones of a group and a face that fills the
-photo need two sizes of it. Finer first."""
+SHRINKS = ((1,), (1, 2))
+"""The detector knows faces of 8 to 320 pixels. So it looks at two sizes of a photo, finer first,
+and once more at half the last, with a wide frame, for faces that the photo's own frame cuts."""
+FILLS = 0.6  # of the photo's long side: the faces that this third look is for
 MESH, MESH_SIDE, MESH_ROOM = "face-landmarks", 128, 1.5  # its crop, times the box's longer side
 CELL = 8  # pixels of the detector's square that one cell of its maps stands for
 CROWD = 256  # proposals at most that are looked at closely
-SAME = 0.45  # two boxes that share more than this are one face
+SAME, WITHIN = 0.45, 0.7  # intersection over union, and over the smaller: beyond, two are one face
 
 # Shift in sides of the crop, scale and degrees from where the detector sees the face. What the mesh
-# does not follow is no face: its meshes then lie apart by more than this part of the eye distance.
+# does not follow is no face: its meshes lie apart. How far, in eye distances, depends on the score.
 LOOKS = ((0.0, 0.0, 1.0, 0.0), (0.05, -0.03, 1.1, 10.0), (-0.04, 0.04, 0.96, -10.0))
-APART = 0.1
+TRUST = 0.2
 
 
 def find(
@@ -67,23 +69,38 @@ def chosen(which: str) -> int | None:
 
 
 def propose(image: Image, infer: Infer, min_score: float) -> Found:
-    """What the detector sees in a photo, at both its sizes, each face once."""
+    """What the detector sees in a photo, at all its sizes, each face once."""
+    extent, whole = max(image.shape[:2]), np.array(image.shape[1::-1], np.float32)
     small = limit(image, VIEWS[0][1])
     seen = []
-    for at, (model, side) in enumerate(VIEWS):
-        if at < len(VIEWS) - 1 and max(image.shape[:2]) <= VIEWS[at + 1][1]:
+    for (model, side), shrinks in zip(VIEWS, SHRINKS, strict=True):
+        if (model, side) != VIEWS[-1] and extent <= VIEWS[-1][1]:
             continue  # the coarser view shows all there is
-        square, where = fit(small, side)
-        boxes, scores, points = decode(infer(model, square[None])[0], min_score)
-        top, left, bottom, right = where.box
-        scale = np.array([image.shape[1] / (right - left), image.shape[0] / (bottom - top)])
-        scale, corner = scale.astype(np.float32), np.array([left, top], np.float32)
-        boxes[:, :2] = (boxes[:, :2] - corner + 0.5) * scale - 0.5
-        boxes[:, 2:] *= scale
-        seen.append((boxes, scores, (points - corner + 0.5) * scale - 0.5))
+        frames = [framed(small, side, shrink) for shrink in shrinks]
+        answers = infer(model, np.stack([square for square, *_ in frames]))
+        for shrink, maps, (_, corner, size) in zip(shrinks, answers, frames, strict=True):
+            boxes, scores, points = decode(maps, min_score)
+            scale = whole / size
+            boxes[:, :2] = (boxes[:, :2] - corner + 0.5) * scale - 0.5
+            boxes[:, 2:] *= scale
+            points[:] = (points - corner + 0.5) * scale - 0.5
+            meant = boxes[:, 2:].max(1) > (FILLS * extent if shrink > 1 else 0)
+            seen.append((boxes[meant], scores[meant], points[meant]))
     boxes, scores, points = (np.concatenate(part) for part in zip(*seen, strict=True))
     kept = distinct(boxes, scores)[:CROWD]
     return boxes[kept], scores[kept], points[kept]
+
+
+def framed(image: Image, side: int, shrink: int) -> tuple[Image, Floats, Floats]:
+    """``image`` letterboxed into the middle 1 / ``shrink`` of a square (side, side, 3), and where
+    it lies there: its top left corner and its size, x and y.
+    """
+    inner, where = fit(image, side // shrink)
+    edge = (side - side // shrink) // 2
+    square = np.pad(inner, ((edge, edge), (edge, edge), (0, 0)), constant_values=PAD)
+    top, left, bottom, right = where.box
+    corner = np.array([left + edge, top + edge], np.float32)
+    return square, corner, np.array([right - left, bottom - top], np.float32)
 
 
 def decode(maps: Floats, min_score: float) -> Found:
@@ -96,7 +113,9 @@ def decode(maps: Floats, min_score: float) -> Found:
     padded = np.pad(heat, 1, constant_values=-np.inf)
     around = np.lib.stride_tricks.sliding_window_view(padded, (3, 3)).max((2, 3))
     score = 1 / (1 + np.exp(-np.clip(heat, -30, 30)))
-    rows, columns = np.nonzero((heat >= around) & (score >= min_score))
+    # Not rounded to the scores' own precision: a caller must get the same answer from them.
+    sure = score >= np.float64(min_score)
+    rows, columns = np.nonzero((heat >= around) & sure)
     order = np.argsort(-score[rows, columns], kind="stable")
     rows, columns = rows[order], columns[order]
     said, scores = maps[rows, columns], score[rows, columns].astype(np.float32)
@@ -109,26 +128,23 @@ def decode(maps: Floats, min_score: float) -> Found:
 
 def distinct(boxes: Floats, scores: Floats) -> list[int]:
     """Which of ``boxes`` (K, 4) are no second sight of a better one, best first (greedy NMS)."""
-    left = list(np.argsort(-scores, kind="stable"))
+    left = np.argsort(-scores, kind="stable")
     kept = []
-    while left:
-        best, left = int(left[0]), left[1:]
-        kept.append(best)
-        left = [
-            k
-            for k, share in zip(left, overlap(boxes[best], boxes[left]), strict=True)
-            if share <= SAME
-        ]
+    while len(left):
+        best, left = left[0], left[1:]
+        kept.append(int(best))
+        left = left[~same(boxes[best], boxes[left])]
     return kept
 
 
-def overlap(box: Floats, boxes: Floats) -> Floats:
-    """Intersection over union (K,) of a box (4,) with others (K, 4)."""
+def same(box: Floats, boxes: Floats) -> NDArray[np.bool_]:
+    """Which (K,) of ``boxes`` (K, 4) are the same face as ``box`` (4,), or a part of it."""
     low = np.maximum(box[:2], boxes[:, :2])
     high = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:])
     both = np.maximum(high - low, 0).prod(1)
-    share: Floats = both / (box[2:].prod() + boxes[:, 2:].prod(1) - both)
-    return share
+    area, areas = box[2:].prod(), boxes[:, 2:].prod(1)
+    least = np.minimum(SAME * (area + areas - both), WITHIN * np.minimum(area, areas))
+    return np.asarray(both > least)
 
 
 def refine(image: Image, found: Found, infer: Infer) -> list[Face]:
@@ -139,7 +155,7 @@ def refine(image: Image, found: Found, infer: Infer) -> list[Face]:
     if not len(boxes):
         return []
     meshes, spread = look(image, boxes, points, infer)
-    real = spread <= APART
+    real = spread <= TRUST * scores
     meshes, scores = meshes[real], scores[real]
     flat = meshes[:, :-5, :2]
     frames = np.concatenate([flat.min(1), np.ptp(flat, axis=1)], 1)

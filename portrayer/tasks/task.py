@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from portrayer.errors import InputError
 from portrayer.tasks.options import option
 from portrayer.types import Face, Image, Matte
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 Infer: TypeAlias = Callable[[str, NDArray[np.uint8]], NDArray[np.float32]]
 """infer(model, samples): blocks until the engine has run (N, S, S, 3) uint8 through the model."""
@@ -22,11 +26,14 @@ class Product:
 
     ``image``: (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey, uint8; ``matte``: (H, W) float32 0..1.
     ``faces``: those that were found, in pixels of the photo; None where none were looked for.
+    ``mark``: what made a synthetic picture, for its file to say (see :class:`Mark` in
+    ``image/credits``); None for one that is not.
     """
 
     image: Image
     matte: Matte | None = None
     faces: tuple[Face, ...] | None = None
+    mark: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,9 @@ class Encoding:
 class Task:
     """One row of the table of tasks.
 
-    ``inputs``: what each input image is; ``options``: a dataclass; ``run``: (images, options,
-    infer) to a product; ``memory``: (options, pixels of an input) to the host bytes at the peak.
+    ``inputs``: what each input image is, last the one whose frame the result has; ``options``: a
+    dataclass; ``run``: (images, options, infer) to a product; ``memory``: (options, pixels of an
+    input) to the host bytes at the peak.
     """
 
     name: str
@@ -55,3 +63,15 @@ class Task:
     options: type[Any]
     run: Callable[[Sequence[Image], Any, Infer], Product]
     memory: Callable[[Any, int], int]
+
+    def each(self, make: Callable[[Given], Made], inputs: Sequence[Given]) -> list[Made]:
+        """``make`` of each input; where there are several, an error says which it is about."""
+        made = []
+        for name, given in zip(self.inputs, inputs, strict=True):
+            try:
+                made.append(make(given))
+            except InputError as error:
+                if len(inputs) == 1:
+                    raise
+                raise type(error)(f"{name}: {error.reason}") from error.__cause__
+        return made

@@ -1,0 +1,199 @@
+"""Fuse faces: the source's face in the target's photo, by degree, in the target's light."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from portrayer.errors import InvalidOption, NoFaceFound, PortrayerError
+from portrayer.image import codec, harmony
+from portrayer.image.composite import confined
+from portrayer.image.faces import Matrix, align, paste
+from portrayer.image.front import in_front
+from portrayer.image.geometry import limit
+from portrayer.image.label import corner
+from portrayer.image.mesh import Mesh, bend, complete, oval, posed, towards
+from portrayer.image.pyramid import blend
+from portrayer.tasks import enhancement
+from portrayer.tasks import faces as finding
+from portrayer.tasks.options import option
+from portrayer.tasks.task import Encoding, Infer, Product
+from portrayer.types import Face, Image, Matte
+
+TEMPLATE, SIDES = "ffhq", (256, 512, 1024)
+ROOM = 0.12  # of a face's box, around it: outside of that the target is not touched
+FIXED = 220 * 2**20  # bytes for what is done in one face's crop, at the largest
+OUTPUTS = ("original", "512", "1024", "2048")
+MODELS = tuple(name for name in enhancement.MODELS if not name.startswith("gpen"))
+
+
+@dataclass(frozen=True)
+class Fusion(Encoding):
+    """Options of the fusing task."""
+
+    source_face: str = option(
+        "largest", "which of the source's faces: largest, or its rank by size"
+    )
+    target_face: str = option(
+        "largest", "which are replaced: largest, all, a rank by size, or like:FILE"
+    )
+    blend: float = option(0.8, "how much of the source: 0 is the target, 1 the source", ge=0, le=1)
+    mode: str = option("normal", "how colours meet", choices=tuple(harmony.MODES))
+    skin_smooth: float = option(0.0, "smooths the skin of the face", ge=0, le=1)
+    brightness: float = option(0.0, "of the face", ge=-0.5, le=0.5)
+    contrast: float = option(0.0, "of the face", ge=-0.5, le=0.5)
+    saturation: float = option(0.0, "of the face", ge=-0.5, le=0.5)
+    output: str = option("original", "long side of the result", choices=OUTPUTS)
+    min_score: float = option(0.5, "how sure a face must be", ge=0.05, le=1)
+    restore: bool = option(False, "restore the fused face at the end")
+    label: bool = option(False, "a visible mark in the corner that says it is synthetic")
+    consent: bool = option(False, "you have the right to use these faces")
+
+    def __post_init__(self) -> None:
+        rank(self.source_face, "source-face", ("largest",))
+        if not self.target_face.startswith("like:"):
+            rank(self.target_face, "target-face", ("largest", "all", "like:FILE"))
+
+
+def rank(text: str, name: str, words: Sequence[str]) -> int | None:
+    """Which face a word means, the largest is 0; None for all of them."""
+    if text in ("all", "largest") and text in words:
+        return None if text == "all" else 0
+    if text.isdecimal() and text.isascii() and int(text) > 0:
+        return int(text) - 1
+    raise InvalidOption(f"{name} is {text!r}: say {', '.join(words)}, or a number from 1")
+
+
+def memory(options: Fusion, pixels: int) -> int:
+    """Host bytes that :func:`run` holds at its peak for a photo of so many pixels, itself included.
+
+    Measured: the photo, two more of its size, and what one face's crop takes.
+    """
+    return FIXED // 2 + 9 * pixels
+
+
+def run(images: Sequence[Image], options: Fusion, infer: Infer) -> Product:
+    """The face of ``images[0]`` (H, W, 3) in ``images[1]``, as ``options`` say."""
+    if not options.consent:
+        what = "say that you have the right to use these faces (consent=True, or --yes)"
+        raise InvalidOption(f"consent is missing: {what}")
+    source, target = images
+    if options.output != "original":
+        target = limit(target, int(options.output))
+    [giver] = chosen("source", source, options.source_face, options, infer)
+    takers = chosen("target", target, options.target_face, options, infer)
+    image = target
+    for taker in takers:
+        image = fused(source, giver, image, taker, options)
+    if options.restore:
+        image = enhancement.restore(image, image, takers, enhancement.Enhancement(), infer)
+    touched = [around(taker) for taker in takers]
+    image = confined(image, target, [face.box for face in touched])
+    if options.label:
+        image = corner(image)
+    told = {"blend": f"{options.blend:g}", "mode": options.mode, "faces": str(len(takers))}
+    return Product(image, faces=tuple(touched), mark=told)
+
+
+def chosen(role: str, photo: Image, which: str, options: Fusion, infer: Infer) -> list[Face]:
+    """The faces of a photo that are meant; :class:`NoFaceFound` says which photo has none."""
+    found = finding.find(photo, infer, min_score=options.min_score)
+    if not found:
+        raise NoFaceFound(f"no face was found in the {role} photo: choose another")
+    if which.startswith("like:"):
+        return [most_like(photo_of(which[5:]), found, options, infer)]
+    at = rank(which, f"{role}-face", ("largest", "all"))
+    if at is None:
+        return found
+    if at >= len(found):
+        raise InvalidOption(f"{role}-face is {which!r}: the {role} photo has {len(found)} faces")
+    return [found[at]]
+
+
+def most_like(photo: Image, found: Sequence[Face], options: Fusion, infer: Infer) -> Face:
+    """The face whose shape is nearest to that of the largest face of ``photo``: by geometry alone,
+    each laid over the other.
+    """
+    [model] = chosen("like:", photo, "largest", options, infer)
+
+    def apart(face: Face) -> float:
+        over = posed(model.mesh, face.mesh)
+        scale = np.ptp(face.mesh[:, :2], axis=0).max()
+        return float(np.linalg.norm(over - face.mesh, axis=1).mean() / scale)
+
+    return min(found, key=apart)
+
+
+def photo_of(path: str) -> Image:
+    """A photo from a file; :class:`InvalidOption` where it holds none."""
+    try:
+        return codec.decode(Path(path).read_bytes()).image
+    except OSError as error:
+        raise InvalidOption(f"{path!r} cannot be read: {error.strerror or error}") from error
+    except PortrayerError as error:
+        raise InvalidOption(f"{path!r} is no photo: {error.reason}") from error
+
+
+def fused(source: Image, giver: Face, target: Image, taker: Face, options: Fusion) -> Image:
+    """``target`` with one face fused, all in one square around it."""
+    side = side_for(taker)
+    there, outward = align(target, taker.points, TEMPLATE, side)
+    here, inward = align(source, giver.points, TEMPLATE, side)
+    own, other = moved(taker.mesh, outward), moved(giver.mesh, inward)
+    shape = towards(own, other, options.blend)
+    back = bend(there, own, shape)
+    front, covered = complete(here, other, shape, side)
+    hidden = in_front(here, oval(other, side), other)
+    missing = complete(picture(hidden), other, shape, side)[0][..., 0]
+    inside = oval(shape, side)
+    mask = inside * covered * (1 - missing) * (1 - in_front(back, inside, shape))
+    front = harmony.match(front, back, mask)
+    front = harmony.MODES[options.mode](front, back)
+    front = harmony.grain(front, back, mask)
+    made = blend(mixed(front, back, options.blend), back, mask)
+    made = harmony.smooth(made, mask, options.skin_smooth)
+    made = within(
+        harmony.look(made, options.brightness, options.contrast, options.saturation), made, mask
+    )
+    return paste(target, [there], [made], [outward], [1.0], colour=0)
+
+
+def picture(matte: Matte) -> NDArray[np.float32]:
+    """A matte (S, S) as a picture (S, S, 3), to be warped like one."""
+    return np.repeat(matte[..., None], 3, 2)
+
+
+def side_for(face: Face) -> int:
+    """A crop's side that loses nothing of a face, within bounds."""
+    needed = float(np.linalg.norm(face.points[0] - face.points[1])) / 0.246
+    return next((side for side in SIDES if side >= needed), SIDES[-1])
+
+
+def moved(mesh: Mesh, matrix: Matrix) -> Mesh:
+    """A mesh (468, 3) of a photo in the pixels of a crop, its depth in the same unit."""
+    scale = np.sqrt(np.linalg.det(matrix[:, :2]))
+    flat = mesh[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+    return np.column_stack([flat, mesh[:, 2] * scale])
+
+
+def mixed(front: Image, back: Image, share: float) -> Image:
+    """``share`` of the front over the back."""
+    return np.rint(back + np.float32(share) * (front.astype(np.float32) - back)).astype(np.uint8)
+
+
+def within(front: Image, back: Image, mask: Matte) -> Image:
+    """``front`` where the mask is."""
+    if front is back:
+        return back
+    weight = mask[..., None]
+    return np.rint(weight * front + (1 - weight) * back).astype(np.uint8)
+
+
+def around(face: Face) -> Face:
+    """A face whose box has room around it for what blends into its surroundings."""
+    x, y, w, h = face.box
+    return replace(face, box=(x - ROOM * w, y - ROOM * h, (1 + 2 * ROOM) * w, (1 + 2 * ROOM) * h))

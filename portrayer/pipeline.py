@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,6 +23,7 @@ from portrayer.engine.memory import Budget
 from portrayer.errors import DecodeError, EngineClosed, ImageTooLarge, InputError
 from portrayer.image import codec, files
 from portrayer.image.codec import Credits, Decoded
+from portrayer.image.credits import of_result
 from portrayer.tasks import task as find_task
 from portrayer.tasks.options import read
 from portrayer.tasks.task import Task
@@ -83,7 +85,8 @@ class Result:
         blob = self.encode(codec.format_of(path, self.options.format))
         if getattr(self.options, "output", "") == "both" and self.matte is not None:
             grey = np.rint(self.matte * 255).astype(np.uint8)
-            files.write(path.with_name(f"{path.stem}.matte.png"), codec.encode(grey, "png"))
+            matte = codec.encode(grey, "png", credits=self.credits)
+            files.write(path.with_name(f"{path.stem}.matte.png"), matte)
         files.write(path, blob)
         return path
 
@@ -159,9 +162,15 @@ class Pipeline:
     def process_file(
         self, task: str, options: Mapping[str, Any], source: Path, target: Path
     ) -> Mapping[str, Any]:
-        """A file to a file; what a ledger wants to remember of it."""
-        row, chosen = find_task(task), chosen_options(task, options)
-        with self._admitted(row, chosen, [source]) as opened:
+        """A file to a file; what a ledger wants to remember of it.
+
+        ``source`` is the last of the task's inputs. ``options`` hold the paths of those before it,
+        by their names, beside the task's own.
+        """
+        row, wish = find_task(task), dict(options)
+        sources = [wish.pop(name) for name in row.inputs[:-1] if name in wish]
+        chosen = chosen_options(task, wish)
+        with self._admitted(row, chosen, [*sources, source]) as opened:
             result = self._process(row, opened, chosen, 0, None)
             start = time.perf_counter()
             result.save(target)
@@ -187,7 +196,7 @@ class Pipeline:
         if len(sources) != len(row.inputs):
             wanted = ", ".join(row.inputs)
             raise InputError(f"{row.name} takes {wanted}; {len(sources)} inputs were given")
-        opened = [open_source(source, self.max_pixels) for source in sources]
+        opened = row.each(partial(open_source, max_pixels=self.max_pixels), sources)
         need = sum(max(photo.bytes, row.memory(options, photo.pixels)) for photo in opened)
         with self.host.reserve(need):
             yield opened
@@ -201,7 +210,7 @@ class Pipeline:
         deadline: float | None,
     ) -> Result:
         clock = Stopwatch()
-        decoded = [photo.decode() for photo in opened]
+        decoded = row.each(lambda photo: photo.decode(), opened)
         clock.lap("decode")
         ran: list[tuple[str, str, int]] = []
         forwards: dict[str, tuple[int, ...]] = {}
@@ -224,7 +233,7 @@ class Pipeline:
             precision=ran[0][1] if ran else "",
             batch=max((batch for _, _, batch in ran), default=0),
             options=options,
-            credits=decoded[0].credits,
+            credits=of_result([d.credits for d in decoded], product.mark),
             faces=product.faces,
             forwards=forwards,
         )

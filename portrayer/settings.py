@@ -6,6 +6,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,19 @@ class Settings(BaseModel):
 
 def _home() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "portrayer"
+
+
+def consent_file() -> Path:
+    """Where it is kept what this user has agreed to: lines of a statement and its date."""
+    return _home() / "consent.toml"
+
+
+def agreed(statement: str) -> bool:
+    """Whether this user has agreed to a statement, and it was kept. :class:`InvalidOption` where
+    what was kept cannot be read.
+    """
+    path = consent_file()
+    return path.is_file() and isinstance(read_toml(path).get(statement), date)
 
 
 def read_toml(path: Path) -> Mapping[str, Any]:

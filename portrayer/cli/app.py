@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import portrayer
-from portrayer.cli.flags import task_flags
+from portrayer.cli import models
+from portrayer.cli.consent import OPTION, STATEMENT
+from portrayer.cli.flags import Command, task_flags
 from portrayer.errors import InputError
 from portrayer.tasks import TASKS
+from portrayer.tasks.task import Task
 
 app = typer.Typer(
     name="portrayer",
@@ -51,85 +56,118 @@ def portrayer_(
         raise typer.Exit(2)
 
 
-@app.command(help=TASKS["matte"].help + ".")
-@task_flags(TASKS["matte"].options, "matting")
-def matte(
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="photos, folders, or - for stdin")
-    ],
-    out: Annotated[
-        str, typer.Option("--out", "-o", metavar="OUT", help="folder, file, or - for stdout")
-    ] = "",
-    preset: Annotated[
-        str, typer.Option(help="a named set of options, or a .toml file (see `presets`)")
-    ] = "",
-    watch: Annotated[
-        bool, typer.Option("--watch", help="go on with new photos until stopped")
-    ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="try failed photos again")
-    ] = False,
-    device: Device = None,
-    precision: Precision = None,
-    memory: Memory = None,
-    gpu_memory: GpuMemory = None,
-    require_gpu: Annotated[
-        bool, typer.Option("--require-gpu", help="fail instead of running on the CPU")
-    ] = False,
-    workers: Annotated[
-        int | None, typer.Option(help="photos worked on at once", show_default=False)
-    ] = None,
-    max_pixels: Annotated[
-        int | None, typer.Option(help="refuse larger photos", show_default=False)
-    ] = None,
-    as_json: Json = False,
-    *,
-    options: dict[str, Any],
-) -> int:
-    from portrayer.cli import folder, photo
-    from portrayer.cli.request import Request, essential
-    from portrayer.settings import load
-    from portrayer.tasks.presets import applied
+def task_inputs(task: Task) -> Callable[[Command], Command]:
+    """Give a command the arguments for the inputs of its task: for several, --pairs as well.
 
-    settings = load(
-        device=device,
-        precision=precision,
-        memory=memory,
-        gpu_memory=gpu_memory,
-        require_gpu=require_gpu or None,
-        workers=workers,
-        max_pixels=max_pixels,
+    Consent, where the task wants it, is spelt --yes.
+    """
+    photos = typer.Argument(
+        metavar=" ".join(task.inputs).upper(),
+        help=f"photos; as {task.inputs[-1]} also folders, or - for stdin",
+        show_default=False,
     )
-    # A wrong option is told before anything is loaded.
-    wish = essential("matte", applied(preset, "matte", options, settings.presets))
-    if "-" in inputs and len(inputs) > 1:
-        raise InputError("- (stdin) stands alone")
-    stdin = inputs == ["-"]
-    out = out or ("-" if stdin else "")
-    if not out:
-        raise InputError("say where the results go: -o FOLDER (or -o FILE for one photo)")
-    request = Request(
-        "matte",
-        wish,
-        None if stdin else [Path(name) for name in inputs],
-        None if out == "-" else Path(out),
-        watch,
-        retry_failed,
-    )
-    run = photo.run if request.single else folder.run
-    return run(request, settings, as_json)
+    changes: dict[str, dict[str, Any]] = {
+        OPTION: {"default": typer.Option(None, "--yes", help=f'"{STATEMENT}"')}
+    }
+    several = len(task.inputs) > 1
+    if several:
+        changes["inputs"] = {"annotation": Annotated[list[str] | None, photos], "default": None}
+
+    def decorate(command: Command) -> Command:
+        own = inspect.signature(command).parameters
+        kept = [p for p in own.values() if several or p.name != "pairs"]
+        kept = [p.replace(**changes.get(p.name, {})) for p in kept]
+        setattr(command, "__signature__", inspect.Signature(kept))  # noqa: B010
+        return command
+
+    return decorate
 
 
-@app.command(help="List the models: task, size, licence, where they come from.")
-def models(as_json: Json = False) -> None:
-    from portrayer.cli import show
-    from portrayer.models.catalog import CATALOG
+def task_command(task: Task) -> None:
+    """Give a task its command, with a flag for each of its options."""
 
-    rows = [show.model_row(spec) for spec in CATALOG.values()]
-    if as_json:
-        print(json.dumps(rows, indent=2))
-    else:
-        show.table(rows)
+    @app.command(task.name, help=task.help + ".")
+    @task_inputs(task)
+    @task_flags(task.options, task.name)
+    def command(
+        inputs: Annotated[
+            list[str], typer.Argument(metavar="INPUT...", help="photos, folders, or - for stdin")
+        ],
+        out: Annotated[
+            str, typer.Option("--out", "-o", metavar="OUT", help="folder, file, or - for stdout")
+        ] = "",
+        pairs: Annotated[
+            str,
+            typer.Option(metavar="FILE", help="a CSV file with a row of photos for each result"),
+        ] = "",
+        preset: Annotated[
+            str, typer.Option(help="a named set of options, or a .toml file (see `presets`)")
+        ] = "",
+        watch: Annotated[
+            bool, typer.Option("--watch", help="go on with new photos until stopped")
+        ] = False,
+        retry_failed: Annotated[
+            bool, typer.Option("--retry-failed", help="try failed photos again")
+        ] = False,
+        device: Device = None,
+        precision: Precision = None,
+        memory: Memory = None,
+        gpu_memory: GpuMemory = None,
+        require_gpu: Annotated[
+            bool, typer.Option("--require-gpu", help="fail instead of running on the CPU")
+        ] = False,
+        workers: Annotated[
+            int | None, typer.Option(help="photos worked on at once", show_default=False)
+        ] = None,
+        max_pixels: Annotated[
+            int | None, typer.Option(help="refuse larger photos", show_default=False)
+        ] = None,
+        as_json: Json = False,
+        *,
+        options: dict[str, Any],
+    ) -> int:
+        from portrayer.cli import consent, folder, photo
+        from portrayer.cli.pairs import groups
+        from portrayer.cli.request import Request, essential
+        from portrayer.settings import load
+        from portrayer.tasks.presets import applied
+
+        settings = load(
+            device=device,
+            precision=precision,
+            memory=memory,
+            gpu_memory=gpu_memory,
+            require_gpu=require_gpu or None,
+            workers=workers,
+            max_pixels=max_pixels,
+        )
+        # Nobody's word can be given by a preset, which others may have written.
+        yes = options.pop(OPTION, False)
+        word = {OPTION: True} if consent.wanted(task.options) else {}
+        # A wrong option is told before anything is loaded.
+        values = applied(preset, task.name, options, settings.presets) | word
+        wish = essential(task.name, values)
+        asked = groups(task.inputs, inputs or (), pairs)
+        stdin = any(photos is None for _, photos in asked)
+        out = out or ("-" if stdin else "")
+        if not out:
+            raise InputError("say where the results go: -o FOLDER (or -o FILE for one photo)")
+        output, alone = None if out == "-" else Path(out), len(asked) == 1
+        requests = [
+            Request(task.name, wish, photos, output, watch, retry_failed, beside, alone)
+            for beside, photos in asked
+        ]
+        if word:
+            consent.ask(yes)
+        if requests[0].single:
+            return photo.run(requests[0], settings, as_json)
+        return folder.run(requests, settings, as_json)
+
+
+for _task in TASKS.values():
+    task_command(_task)
+
+app.add_typer(models.app, name="models")
 
 
 @app.command(help="Say what was found, which device is used and why, and what would be faster.")
@@ -158,7 +196,7 @@ def presets(name: Annotated[str, typer.Argument(help="print this one")] = "") ->
     show.table([show.preset_row(sets.preset(each, own)) for each in {**sets.PRESETS, **own}])
 
 
-@app.command(help="Cut out two sample portraits and show how fast this machine is.")
+@app.command(help="Cut out, restore and fuse two sample portraits; show how fast this machine is.")
 def demo(
     out: Annotated[Path, typer.Option(help="where the results go")] = Path("out"),
     device: Device = None,

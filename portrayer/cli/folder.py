@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Container, Iterable
+from collections import deque
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +18,10 @@ from portrayer.errors import InputError, OutputError
 from portrayer.image import files
 from portrayer.image.codec import FORMATS
 from portrayer.jobs.backend import LocalBackend
-from portrayer.jobs.names import plan
+from portrayer.jobs.names import fold, plan
+from portrayer.jobs.record import Counts, Item, Job, State
 from portrayer.jobs.runner import Child, Event, Runner
-from portrayer.jobs.store import State, Store
+from portrayer.jobs.store import Store
 from portrayer.settings import Settings
 from portrayer.tasks import TASKS
 from portrayer.tasks.options import read
@@ -30,38 +33,90 @@ LEDGER = Path(".portrayer") / "jobs.sqlite"
 SETTLE = 1.0  # seconds in which a watched file must not have changed
 
 
-def run(request: Request, settings: Settings, as_json: bool) -> int:
-    """Do what was asked for; exit code 0 when all are done, 1 when some failed."""
-    job, output = request.task, request.output or Path()
-    if not request.watch and next(find(request), None) is None:
-        raise InputError(f"no photos in {', '.join(map(str, request.inputs or ()))}")
+class Together(Store):
+    """A ledger, some jobs of which are worked on as one, so that they share batches.
+
+    ``standing``: how the items of these jobs stand. ``results``: what any job writes, as far as
+    it was :meth:`made` known. ``names``: of results, and of photos that are read: nothing is
+    written over either.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.results: set[str] = set()
+        self.names: dict[str, str] = {}
+        self.begin(())
+
+    def made(self, job: str) -> None:
+        """Remember what a job writes."""
+        targets = set(self.targets(job).values())
+        self.results |= targets
+        self.keep(targets)
+
+    def keep(self, paths: Iterable[str]) -> None:
+        """Remember photos that are read."""
+        self.names |= {path: fold(os.path.basename(path)) for path in paths}
+
+    def begin(self, jobs: Iterable[str]) -> Counts:
+        """Work on these from now on; how they stand."""
+        self._open = deque(jobs)
+        each = [astuple(self.counts(job)) for job in self._open]
+        self.standing = Counts(*map(sum, zip(*each, strict=True)))
+        return self.standing
+
+    def claim(self, job: str | None = None) -> tuple[Job, Item] | None:
+        """The next item of any of these jobs, the first that has one first."""
+        while self._open and _is_settled(self.counts(self._open[0])):
+            self._open.popleft()
+        claims = (super(Together, self).claim(each) for each in self._open)
+        return next(filter(None, claims), None)
+
+    def noted(self, event: Event) -> Event:
+        """An event of one job as one of all of them."""
+        state = event.item.state
+        if state is not State.QUEUED:
+            moved = {"queued": self.standing.queued - 1, state: getattr(self.standing, state) + 1}
+            self.standing = replace(self.standing, **moved)
+        return replace(event, counts=self.standing)
+
+
+def run(requests: Sequence[Request], settings: Settings, as_json: bool) -> int:
+    """Do what was asked for; exit code 0 when all are done, 1 when some failed.
+
+    ``requests`` differ in their photos alone, and are a job each.
+    """
+    watch, output = requests[0].watch, requests[0].output or Path()
+    jobs = [request.job for request in requests]
+    if not watch and not any(True for request in requests for _ in find(request)):
+        named = (str(path) for request in requests for path in request.inputs or ())
+        raise InputError(f"no photos in {', '.join(named)}")
     from portrayer.studio import Studio
 
     # The studio first: a setting it cannot work with leaves no trace in the folder.
     with Studio(settings) as studio:
         _check_writable(output)
         apart = Child(partial(_pipeline, settings))
-        with Store(output / LEDGER) as store, store.own(), apart:
-            _prepare(store, request)
-            tally = Tally(store.counts(job), time.perf_counter())
+        with Together(output / LEDGER) as store, store.own(), apart:
+            _prepare(store, requests)
+            tally = Tally(store.begin(jobs), time.perf_counter())
             with Bar(studio.pipeline, hidden=as_json) as bar:
 
                 def settled(event: Event) -> None:
                     tally.add(event)
-                    bar.update(event)
+                    bar.update(store.noted(event))
 
                 backend = LocalBackend(studio.pipeline, apart)
                 runner = Runner(store, backend, on_event=settled)
-                bar.start(store.counts(job))
+                bar.start(store.standing)
                 try:
-                    if request.watch:
-                        _watch(store, request, runner, bar)
-                    runner.run(job)
+                    if watch:
+                        _watch(store, requests, runner, bar)
+                    runner.run(jobs[0])
                 except KeyboardInterrupt:
-                    if not request.watch:
+                    if not watch:
                         raise
-            failed = _failures(store, job)
-            report = tally.report(store.counts(job), failed, studio.pipeline, output)
+            failed = [failure for request in requests for failure in _failures(store, request)]
+            report = tally.report(store.begin(jobs), failed, studio.pipeline, output)
     if as_json:
         print(json.dumps(report, indent=2))
     else:
@@ -76,27 +131,39 @@ def _pipeline(settings: Settings) -> Pipeline:
     return Studio(settings).pipeline
 
 
-def _prepare(store: Store, request: Request) -> None:
+def _found(store: Together, requests: Sequence[Request]) -> list[list[Entry]]:
+    """The photos of each request, which are kept."""
+    found = [list(find(request)) for request in requests]
+    store.keep(str(path) for request in requests for path in request.beside.values())
+    store.keep(str(path) for photos in found for path, _ in photos)
+    return found
+
+
+def _prepare(store: Together, requests: Sequence[Request]) -> None:
     """Settle what the last run left, and put what is to be done into the ledger."""
-    job = request.task
-    store.recover(job)
-    done = store.items(job, State.DONE)
-    lost = {item.source for item in done if not Path(item.target).exists()}
-    photos = list(find(request))
-    _put(store, request, photos, lost, anew=True)
-    if not request.watch:
-        _put(store, request, photos)
-    if request.retry_failed:
-        store.retry(job)
-    folders = {Path(target).parent for target in store.targets(job).values()}
-    for folder in folders | {request.output or Path()}:
+    folders = {requests[0].output or Path()}
+    for each in store.jobs():
+        store.made(each.id)
+    for request, photos in zip(requests, _found(store, requests), strict=True):
+        job = request.job
+        store.recover(job)
+        done = store.items(job, State.DONE)
+        lost = {item.source for item in done if not Path(item.target).exists()}
+        if lost or request.watch:
+            _put(store, request, photos, lost, anew=True)
+        if not request.watch:
+            _put(store, request, photos)
+        if request.retry_failed:
+            store.retry(job)
+        folders |= {Path(target).parent for target in store.targets(job).values()}
+    for folder in folders:
         files.sweep(folder)
 
 
 def _put(
-    store: Store,
+    store: Together,
     request: Request,
-    photos: Iterable[Entry],
+    photos: Sequence[Entry],
     chosen: Container[str] | None = None,
     *,
     anew: bool = False,
@@ -106,44 +173,77 @@ def _put(
     ``photos``: all there are, for names depend on neighbours. ``chosen``: the sources that are
     meant, None for all. ``anew``: queue them whatever the ledger says.
     """
-    job = request.task
-    ending = FORMATS[read(TASKS[job].options, request.options).format].suffix
-    planned = plan(photos, request.output or Path(), ending, store.targets(job))
+    job, beside = request.job, request.beside.values()
+    ending = FORMATS[read(TASKS[request.task].options, request.options).format].suffix
+    ending = "".join(f"--{path.stem}" for path in beside) + ending
+    taken = _taken(store, request, photos, ending) | store.targets(job)
     rows = (
-        (str(source), str(target), "" if anew else signature(source))  # no file's signature is ""
-        for source, target in planned
+        # no file's signature is ""
+        (str(source), str(target), "" if anew else signature(*beside, source))
+        for source, target in plan(photos, request.output or Path(), ending, taken)
         if chosen is None or str(source) in chosen
     )
-    store.put(request.task, request.options, rows, id=job)
+    store.put(request.task, request.wish, rows, id=job)
+    store.made(job)
 
 
-def _watch(store: Store, request: Request, runner: Runner, bar: Bar) -> None:
+def _taken(
+    store: Together, request: Request, photos: Sequence[Entry], ending: str
+) -> dict[str, str]:
+    """What :func:`plan` must leave to others: names that it might give, and their results.
+
+    Only those that matter to these ``photos``, for there may be thousands of jobs.
+    """
+    own = {str(path) for path, _ in photos}
+    stems = {fold(stem) for path, _ in photos for stem in (path.stem, path.name)}
+    end = fold(ending)
+
+    def rivals(name: str) -> bool:
+        stem = name.removesuffix(end)
+        return stem != name and (stem in stems or stem.rpartition("-")[0] in stems)
+
+    barred = {path for path, name in store.names.items() if rivals(name)} - own
+    # What was named is meant, even if it is the result of another job.
+    barred |= (own & store.results).difference(map(os.path.abspath, request.inputs or ()))
+    return {path: path for path in barred}
+
+
+def _watch(store: Together, requests: Sequence[Request], runner: Runner, bar: Bar) -> None:
     """New photos as they come, once they have stopped growing; ends with Ctrl-C."""
-    seen: dict[str, str] = {}
-    put: dict[str, str] = {}
+    jobs = [request.job for request in requests]
+    seen: dict[tuple[str, str], str] = {}
+    put: dict[tuple[str, str], str] = {}
     while True:
-        photos = list(find(request))
-        now = {str(path): signature(path) for path, _ in photos}
-        still = {path: mark for path, mark in now.items() if mark and seen.get(path) == mark}
-        fresh = {path: mark for path, mark in still.items() if put.get(path) != mark}
-        if fresh:
-            _put(store, request, photos, fresh)
-            put |= fresh
-        counts = store.counts(request.task)
-        if counts.queued:
-            bar.start(counts)
-            runner.run(request.task)
+        now: dict[tuple[str, str], str] = {}
+        for request, photos in zip(requests, _found(store, requests), strict=True):
+            job, beside = request.job, request.beside.values()
+            marks = {(job, str(path)): signature(*beside, path) for path, _ in photos}
+            still = {key: mark for key, mark in marks.items() if mark and seen.get(key) == mark}
+            fresh = {key: mark for key, mark in still.items() if put.get(key) != mark}
+            if fresh:
+                _put(store, request, photos, {path for _, path in fresh})
+                put |= fresh
+            now |= marks
+        standing = store.begin(jobs)
+        if standing.queued:
+            bar.start(standing)
+            runner.run(jobs[0])
         seen = now
         time.sleep(SETTLE)
 
 
-def _failures(store: Store, job: str) -> list[dict[str, str]]:
+def _failures(store: Store, request: Request) -> list[dict[str, str]]:
     """What failed and why; a photo that was taken away meanwhile is nobody's concern any more."""
+    beside = {name: str(path) for name, path in request.beside.items()}
     return [
-        {"file": item.source, "code": item.error.code, "reason": item.error.reason}
-        for item in store.items(job, State.FAILED)
+        {"file": item.source, **beside, "code": item.error.code, "reason": item.error.reason}
+        for item in store.items(request.job, State.FAILED)
         if item.error and os.path.lexists(item.source)
     ]
+
+
+def _is_settled(counts: Counts) -> bool:
+    return counts.settled == counts.total
 
 
 def _check_writable(output: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from typing import Any
 
 from portrayer.cli.request import Request
 from portrayer.cli.show import peak_memory
@@ -25,20 +26,21 @@ def run(request: Request, settings: Settings, as_json: bool) -> int:
         options["format"] = codec.format_of(output, read(row, options).format)
         read(row, options)  # what this format cannot hold is told before anything is loaded
     source = request.inputs[0] if request.inputs else None
-    if source and output and output.exists() and output.samefile(source):
-        raise InputError(f"{source} would be overwritten by its own result: name another output")
+    for path in (*request.beside.values(), *(request.inputs or ())):
+        if output and output.exists() and output.samefile(path):
+            raise InputError(f"{path} would be overwritten by its own result: name another output")
     blob = sys.stdin.buffer.read() if source is None else source
     from portrayer.studio import Studio
 
     with Studio(settings) as studio:
         start = time.perf_counter()
-        result = studio.pipeline.run(request.task, [blob], options)
+        result = studio.pipeline.run(request.task, [*request.beside.values(), blob], options)
         if output is None:
             sys.stdout.buffer.write(result.encode())
             return 0
         result.save(output)
         seconds = time.perf_counter() - start
-    report = {
+    report: dict[str, Any] = {
         "output": str(output),
         "total": 1,
         "done": 1,
@@ -50,6 +52,10 @@ def run(request: Request, settings: Settings, as_json: bool) -> int:
         "peak_memory_bytes": peak_memory(),
         "stage_seconds": {name: round(value, 3) for name, value in result.timings.items()},
     }
+    if result.faces is not None:
+        report["faces"] = [[round(side, 1) for side in face.box] for face in result.faces]
+        if not result.faces:
+            print("no face was found: only the whole frame was worked on", file=sys.stderr)
     if as_json:
         print(json.dumps(report, indent=2))
     elif source is not None:

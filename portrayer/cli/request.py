@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,7 +27,9 @@ class Request:
     """Photos and folders, a task with its options, and where the results go.
 
     ``options``: as :func:`essential` gives them. ``inputs``: None for stdin. ``output``: None for
-    stdout, else a file or a folder.
+    stdout, else a file or a folder. ``beside``: for a task of several inputs, the photos that come
+    before each of ``inputs``, by the inputs' names, absolute. ``alone``: whether no other request
+    is made with it.
 
     Raises:
         InputError: an input does not exist, or the output is not for these inputs.
@@ -38,17 +41,35 @@ class Request:
     output: Path | None
     watch: bool = False
     retry_failed: bool = False
+    beside: Mapping[str, Path] = field(default_factory=dict)
+    alone: bool = True
 
     def __post_init__(self) -> None:
-        for path in self.inputs or ():
+        for path in (*self.beside.values(), *(self.inputs or ())):
             if not path.exists():
                 raise InputError(f"{path} does not exist")
+        for name, path in self.beside.items():
+            if path.is_dir():
+                raise InputError(f"{path} is a folder: the {name} is one photo")
         if self.inputs is None and self.watch:
             raise InputError("- (stdin) cannot be watched")
         if self.output is None and not self._one:
             raise InputError("- (stdout) takes one photo: name a folder with -o")
         if not self.single and self.output and names_file(self.output) and not self.output.exists():
             raise InputError(f"{self.output} would be a file, many results need a folder")
+
+    @property
+    def job(self) -> str:
+        """Its name in the ledger: the task's, and where there are photos beside, one for each."""
+        if not self.beside:
+            return self.task
+        photos = os.fsencode("\0".join(map(str, self.beside.values())))
+        return f"{self.task}-{sha256(photos).hexdigest()[:16]}"
+
+    @property
+    def wish(self) -> dict[str, Any]:
+        """The options of its job: the task's own, and where the photos beside lie."""
+        return {**self.options, **{name: str(path) for name, path in self.beside.items()}}
 
     @property
     def single(self) -> bool:
@@ -60,7 +81,7 @@ class Request:
     @property
     def _one(self) -> bool:
         return self.inputs is None or (
-            len(self.inputs) == 1 and not self.watch and not self.inputs[0].is_dir()
+            self.alone and len(self.inputs) == 1 and not self.watch and not self.inputs[0].is_dir()
         )
 
 
@@ -82,12 +103,14 @@ def essential(task: str, values: Mapping[str, Any]) -> dict[str, Any]:
 def find(request: Request) -> Iterator[Entry]:
     """Photos among the inputs, absolute: files as named, folders searched through.
 
-    Hidden names, the output, links to folders, and what is neither file nor link are left out.
+    Hidden names, the output, the photos beside, links to folders, and what is neither file nor link
+    are left out.
 
     Raises:
         InputError: a folder cannot be read.
     """
     results = request.output and request.output.resolve()
+    beside = set(request.beside.values())
     for named in map(Path, map(os.path.abspath, request.inputs or ())):
         if not named.is_dir():
             yield named, named.parent
@@ -98,17 +121,20 @@ def find(request: Request) -> Iterator[Entry]:
                 f for f in folders if not f.startswith(".") and (here / f).resolve() != results
             )
             for name in sorted(names):
-                if not name.startswith(".") and names_file(here / name) and _is_file(here / name):
-                    yield here / name, named
+                path = here / name
+                if name.startswith(".") or path in beside:
+                    continue
+                if names_file(path) and _is_file(path):
+                    yield path, named
 
 
-def signature(path: Path) -> str:
-    """Tells one content of a file from another, without reading it; empty for one that is gone."""
+def signature(*paths: Path) -> str:
+    """Tells one content of files from another, without reading them; empty where one is gone."""
     try:
-        status = path.stat()
+        states = [path.stat() for path in paths]
     except OSError:
         return ""
-    return f"{status.st_size}-{status.st_mtime_ns}"
+    return "+".join(f"{state.st_size}-{state.st_mtime_ns}" for state in states)
 
 
 def _is_file(path: Path) -> bool:

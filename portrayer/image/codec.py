@@ -17,7 +17,7 @@ from PIL import ImageOps
 
 from portrayer.errors import DecodeError, InvalidOption, PortrayerError
 from portrayer.image import bmp, jpeg, png, profile, sniff, source, tiff, webp
-from portrayer.image.credits import Credits
+from portrayer.image.credits import Credits, Mark
 from portrayer.image.source import CHANNELS, Mode, Raster, Source, opaque
 from portrayer.types import Image
 
@@ -28,6 +28,7 @@ __all__ = [
     "Decoded",
     "Format",
     "Header",
+    "Mark",
     "decode",
     "encode",
     "probe",

@@ -1,11 +1,19 @@
-"""What is carried from a photo to its result: who made it and when. Never where."""
+"""What is carried from a photo to its result: who made it and when, and what is synthetic in it.
+
+Never where.
+"""
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from xml.sax.saxutils import escape
 
 from portrayer.errors import DecodeError, InvalidOption
 from portrayer.image import directory
@@ -16,15 +24,52 @@ MAX_TEXT = (
 )
 _HEADER = b"II*\0\x08\0\0\0"
 MAX_NOTE = 16_000  # bytes of a note, for the same segment
+MAX_PACKET = 1 << 20  # bytes of an XMP packet that are looked at
+_XMP = 700  # the tag of a TIFF's XMP packet
+
+# IPTC's words for it: https://cv.iptc.org/newscodes/digitalsourcetype/
+_SOURCES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+_KIND = "compositeWithTrainedAlgorithmicMedia"
+_PACKET = f"""\
+<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/">
+<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about=""
+ xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+ xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:portrayer="urn:portrayer:mark/">
+<Iptc4xmpExt:DigitalSourceType>{_SOURCES}{_KIND}</Iptc4xmpExt:DigitalSourceType>
+<xmp:CreatorTool>{{tool}}</xmp:CreatorTool>
+<portrayer:parameters>{{parameters}}</portrayer:parameters>
+</rdf:Description>
+</rdf:RDF>
+</x:xmpmeta>
+<?xpacket end="r"?>"""
+
+_SYNTHETIC = {_SOURCES + kind for kind in (_KIND, "trainedAlgorithmicMedia")}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """That a picture is in part synthetic: made by a trained network or out of other photos.
+
+    ``tool``: the program and its version. ``parameters``: what it was told, by name.
+    """
+
+    tool: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Credits:
-    """The EXIF fields that survive: ``date`` as "YYYY:MM:DD HH:MM:SS", the others as they are."""
+    """What survives: ``date`` as "YYYY:MM:DD HH:MM:SS", artist and copyright as EXIF has them.
+
+    ``mark``: None for a picture that nobody has called synthetic.
+    """
 
     date: str | None = None
     artist: str | None = None
     copyright: str | None = None
+    mark: Mark | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +104,40 @@ def record(first: Directory) -> Record:
             date=_text(sub, directory.DATE_ORIGINAL) or _text(first, directory.DATE),
             artist=_text(first, directory.ARTIST),
             copyright=_text(first, directory.COPYRIGHT),
+            mark=_mark(first.raw(_XMP)),
         ),
     )
+
+
+def marked(record: Record, xmp: bytes) -> Record:
+    """The record, with the :class:`Mark` that an XMP packet holds. All else in it is let go."""
+    mark = _mark(xmp)
+    return replace(record, credits=replace(record.credits, mark=mark)) if mark else record
+
+
+def of_result(inputs: Sequence[Credits], parameters: Mapping[str, str] | None) -> Credits:
+    """The credits of a picture made of others, the last of which lent the frame.
+
+    ``parameters``: of what made it synthetic; None where nothing did. A mark that an input
+    already had stays then.
+    """
+    before = next((credits.mark for credits in reversed(inputs) if credits.mark), None)
+    mark = before if parameters is None else Mark(_program(), dict(parameters))
+    return replace(inputs[-1], mark=mark)
+
+
+def xmp(credits: Credits) -> bytes:
+    """An XMP packet with the mark, at most 40 kB; b"" without one.
+
+    Parameters of more than 16 000 bytes are left out: the mark itself is always written.
+    """
+    if credits.mark is None:
+        return b""
+    parameters = escape(json.dumps(dict(credits.mark.parameters)))
+    if len(parameters) > MAX_NOTE:
+        parameters = "{}"
+    tool = escape(credits.mark.tool[:MAX_TEXT])
+    return _PACKET.format(tool=tool, parameters=parameters).encode("utf-8", "replace")
 
 
 def exif(credits: Credits, note: Mapping[str, str]) -> bytes:
@@ -102,6 +179,41 @@ def _text(where: Directory, tag: int) -> str | None:
     parts = (" ".join(part.split()) for part in text.split("\0"))
     printable = "".join(c for c in "; ".join(filter(None, parts)) if c.isprintable())
     return printable[:MAX_TEXT] or None
+
+
+def _mark(packet: bytes) -> Mark | None:
+    """The mark in an XMP packet; None without one. What is broken beside it is left out."""
+    sources = _values(packet, "Iptc4xmpExt:DigitalSourceType")
+    if _SYNTHETIC.isdisjoint(source.strip().replace("https:", "http:") for source in sources):
+        return None
+    tool = next(_values(packet, "xmp:CreatorTool"), "")
+    try:
+        parameters = json.loads(next(_values(packet, "portrayer:parameters"), "{}"))
+        if not all(type(text) is str for text in parameters.values()):
+            parameters = {}
+    except (ValueError, AttributeError, RecursionError):
+        parameters = {}
+    shown = "".join(c for c in " ".join(tool.split()) if c.isprintable())
+    return Mark(shown[:MAX_TEXT], parameters)
+
+
+def _values(packet: bytes, name: str) -> Iterator[str]:
+    """The texts of an XMP property: of elements, attributes and resources, as its writer likes.
+
+    By a pattern: the packet need not be whole, and there is no parser to be attacked.
+    """
+    attribute = rb"""\s*=\s*(?:"([^"<]*)"|'([^'<]*)')"""
+    pattern = rb"%s(?:>([^<]*)|(?:\s+rdf:resource)?%s)" % (name.encode(), attribute)
+    for found in re.finditer(pattern, packet[:MAX_PACKET]):
+        yield html.unescape(found[found.lastindex or 0].decode("utf-8", "replace"))
+
+
+@cache
+def _program() -> str:
+    try:
+        return f"Portrayer {version('portrayer')}"
+    except PackageNotFoundError:  # run from a folder, never installed
+        return "Portrayer"
 
 
 def _bytes(text: str) -> bytes:

@@ -27,6 +27,7 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _BARE = frozenset({0x01, *range(0xD0, 0xD8)})
 _EXIF, _ICC = b"Exif\0\0", b"ICC_PROFILE\0"
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 _MODES: dict[int, Mode] = {1: "L", 3: "RGB", 4: "CMYK"}
 _COLOURS = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
@@ -40,7 +41,7 @@ _HARMLESS = (
 
 def inspect(blob: bytes, max_pixels: int) -> Source:
     """The :class:`Source` of a JPEG file: its frame header, EXIF and ICC profile."""
-    record, icc, frame, body = Record(), {}, None, 0
+    record, icc, xmp, frame, body = Record(), {}, b"", None, 0
     for marker, start, end in _segments(blob):
         if marker in _FRAMES:
             frame = marker, blob[start:end]
@@ -48,6 +49,8 @@ def inspect(blob: bytes, max_pixels: int) -> Source:
             pixels = admit("jpeg", width, height, max_pixels)
         elif marker == 0xE1 and blob.startswith(_EXIF, start) and record == Record():
             record = credit.parse(blob[start:end])
+        elif marker == 0xE1 and blob.startswith(_XMP, start):
+            xmp = xmp or blob[start + len(_XMP) : end]
         elif marker == 0xE2 and blob.startswith(_ICC, start) and end - start > 14:
             icc[blob[start + 12]] = blob[start + 14 : end]
         body = end
@@ -65,6 +68,7 @@ def inspect(blob: bytes, max_pixels: int) -> Source:
     kept = 2 * _samples(frame[1], pixels) if frame[0] in _PROGRESSIVE else 0
     read = partial(_read, blob, body, mode)
     scratch = pixels * CHANNELS[mode] + kept
+    record = credit.marked(record, xmp)
     return Source("jpeg", width, height, mode, scratch, read, record, whole)
 
 
@@ -108,13 +112,15 @@ def encode(
             colorsubsampling="Gray" if grey else full,
         ),
     )
-    exif = credit.exif(credits, note)
-    if not exif:
-        return blob
+    told = {_EXIF: credit.exif(credits, note), _XMP: credit.xmp(credits)}
+    segments = [_segment(name, content) for name, content in told.items() if content]
     # behind JFIF's own segment, which wants to be first
     at = 4 + struct.unpack_from(">H", blob, 4)[0] if blob[3] == 0xE0 else 2
-    segment = b"\xff\xe1" + struct.pack(">H", 2 + len(_EXIF) + len(exif)) + _EXIF + exif
-    return b"".join((blob[:at], segment, blob[at:]))
+    return b"".join((blob[:at], *segments, blob[at:])) if segments else blob
+
+
+def _segment(name: bytes, content: bytes) -> bytes:
+    return b"\xff\xe1" + struct.pack(">H", 2 + len(name) + len(content)) + name + content
 
 
 def _segments(blob: bytes) -> Iterator[tuple[int, int, int]]:

@@ -34,6 +34,8 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 200_000
 MAX_SIDE = 2**31 - 1
 
+_XMP = b"XML:com.adobe.xmp\0\0\0\0\0"  # keyword, not compressed, no language
+
 _BROKEN = cast("type[Exception]", isal_zlib.error)  # published with a wrong type
 _PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 # colour type -> channels, mode without and with tRNS, allowed depths
@@ -87,7 +89,7 @@ def inspect(blob: bytes, max_pixels: int) -> Source:
     channels, plain, holed, depths = _COLOURS.get(shape.colour, (0, "L", "L", ()))
     if shape.depth not in depths or shape.compression or shape.filter or shape.interlaced > 1:
         raise DecodeError("the PNG has a broken header (IHDR)")
-    record, icc, mode = Record(), b"", plain
+    record, icc, xmp, mode = Record(), b"", b"", plain
     chunks = list(_chunks(blob))
     for kind, start, end in chunks:
         if kind == b"acTL" and int.from_bytes(blob[start : start + 4], "big") > 1:
@@ -96,6 +98,8 @@ def inspect(blob: bytes, max_pixels: int) -> Source:
             mode = holed
         if kind == b"eXIf":
             record = credit.parse(blob[start:end])
+        if kind == b"iTXt" and blob.startswith(_XMP, start):
+            xmp = blob[start + len(_XMP) : min(end, start + credit.MAX_PACKET)]
         if kind == b"iCCP":
             icc = _profile(blob[start:end])
     if any(chunk.kind == b"sRGB" for chunk in chunks):
@@ -104,6 +108,7 @@ def inspect(blob: bytes, max_pixels: int) -> Source:
     # 8 bit: Pillow's four bytes and the result; 16 bit: check, decode, result
     scratch = pixels * (4 * channels * 2 + 4 if deep else 8) + len(blob)
     read = partial(_read_deep if deep else _read, blob, chunks, shape)
+    record = credit.marked(record, xmp)
     return Source("png", shape.width, shape.height, mode, scratch, read, record, icc)
 
 
@@ -131,6 +136,9 @@ def encode(
         "Copyright": credits.copyright,
         "Creation Time": credits.date,
     }
+    if credits.mark is not None:
+        texts |= {"Software": credits.mark.tool, "Synthetic": "yes"}
+        parts.append(_chunk(b"iTXt", _XMP + credit.xmp(credits)))
     parts += [_text(key, value) for key, value in {**texts, **note}.items() if value]
     deflate = isal_zlib.compressobj(1, isal_zlib.DEFLATED, 15)
     for rows in strips(height, width):
@@ -153,6 +161,8 @@ def _text(key: str, value: str) -> bytes:
     if not (0 < len(key) < 80 and key == key.strip() and key.isascii() and key.isprintable()):
         raise InvalidOption(f"a note's name is 1 to 79 plain characters, not {key!r}")
     value = value.replace("\0", " ")
+    if value.isascii():
+        return _chunk(b"tEXt", f"{key}\0{value}".encode())
     return _chunk(b"iTXt", key.encode() + b"\0\0\0\0\0" + value.encode())
 
 

@@ -32,7 +32,7 @@ def inspect(blob: bytes, max_pixels: int) -> Source:
     pixels = admit("webp", width, height, limit)
     if flags & _ANIMATED:
         raise DecodeError("the WebP is animated")
-    record, icc = Record(), b""
+    record, icc, xmp = Record(), b"", b""
     at = 12
     for _ in range(MAX_CHUNKS):
         if at + 8 > len(blob):
@@ -42,10 +42,13 @@ def inspect(blob: bytes, max_pixels: int) -> Source:
             record = credit.parse(blob[start : start + size])
         if blob[at : at + 4] == b"ICCP":
             icc = blob[start : start + size]
+        if blob[at : at + 4] == b"XMP ":
+            xmp = blob[start : start + min(size, credit.MAX_PACKET)]
         at = start + size + size % 2
     mode: Mode = "RGBA" if flags & _ALPHA or kind == b"VP8L" else "RGB"
     # libwebp's two canvases and its own working copy, Pillow's bytes and image, then the result
     scratch = pixels * 24 + len(blob)
+    record = credit.marked(record, xmp)
     return Source("webp", width, height, mode, scratch, partial(_read, blob), record, icc)
 
 
@@ -62,9 +65,8 @@ def encode(
     # lossless "quality" is effort, and its least is both fast and smaller than any PNG
     effort = {"quality": 0, "exact": True} if lossless else {"quality": quality}
     file = BytesIO()
-    picture.save(
-        file, "WEBP", lossless=lossless, method=0, exif=credit.exif(credits, note), **effort
-    )
+    told = {"exif": credit.exif(credits, note), "xmp": credit.xmp(credits)}
+    picture.save(file, "WEBP", lossless=lossless, method=0, **told, **effort)
     return file.getvalue()
 
 

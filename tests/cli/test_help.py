@@ -13,7 +13,7 @@ from portrayer.tasks.options import options
 
 from .terminal import portrayer
 
-COMMANDS = ("matte", "models", "doctor", "presets", "demo")
+COMMANDS = ("matte", "enhance", "fuse", "models", "doctor", "presets", "demo")
 
 
 def test_help_answers_without_torch() -> None:

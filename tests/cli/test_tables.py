@@ -45,17 +45,18 @@ def test_presets_are_listed_and_printed(tmp_path: Path, monkeypatch: pytest.Monk
         assert tomllib.loads(printed.out.decode())["options"] == dict(preset.options)
 
 
-def test_the_demo_writes_its_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two portraits cut out, a sheet of both, and the speed, one line each."""
+def test_the_demo_writes_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two portraits cut out, one restored, both fused, a sheet, and the speed: a line each."""
     pytest.importorskip("matplotlib")
     monkeypatch.setattr("portrayer.cli.demo.ROUNDS", 1)
     shown = portrayer("demo", "--out", tmp_path / "out")
     assert (shown.code, shown.err) == (0, "")
     *files, speed = shown.out.decode().splitlines()
-    names = ["astronaut.png", "grace_hopper.png", "sheet.png"]
+    names = ["astronaut.png", "grace_hopper.png", "sheet.png", "restored.png", "fused.png"]
     assert files == [str(tmp_path / "out" / name) for name in names]
     assert tree(tmp_path / "out") == set(names)
     assert picture(tmp_path / "out" / "astronaut.png") == ("RGBA", (512, 512))
     assert picture(tmp_path / "out" / "grace_hopper.png")[0] == "RGBA"
-    assert picture(tmp_path / "out" / "sheet.png")[0] == "RGB"
+    for name in names[2:]:
+        assert picture(tmp_path / "out" / name)[0] == "RGB"
     assert "images per second on cpu" in speed

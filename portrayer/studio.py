@@ -77,6 +77,16 @@ class Studio:
         chosen = applied(preset, "enhance", options, self.settings.presets)
         return self.pipeline.run("enhance", [source], chosen)
 
+    def fuse(self, source: Source, target: Source, *, preset: str = "", **options: Any) -> Result:
+        """Fuse the face of ``source`` into ``target``; the result is marked as synthetic.
+
+        Options as in :class:`~portrayer.tasks.fusion.Fusion`; ``consent=True`` says that you have
+        the right to use these faces, and without it :class:`~portrayer.errors.InvalidOption` is
+        raised.
+        """
+        chosen = applied(preset, "fuse", options, self.settings.presets)
+        return self.pipeline.run("fuse", [source, target], chosen)
+
     def map(
         self, task: str, inputs: Iterable[Source], *, preset: str = "", **options: Any
     ) -> Iterator[Result]:

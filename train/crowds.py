@@ -19,7 +19,7 @@ from portrayer.nets.detector import Detector
 from portrayer.nets.landmarker import Landmarker
 from portrayer.tasks import faces as finding
 
-SIZES = (0, 16, 24, 48, 96, 200)
+SIZES = (24, 32, 48, 96, 200)
 Scene = tuple[np.ndarray, np.ndarray, np.ndarray]  # image, faces (K, 7, 2), doubtful (M, 2, 2)
 
 
@@ -105,21 +105,27 @@ def check(folder: Path, out: Path, detector: Path, landmarks: Path) -> None:
     infer = networks(detector, landmarks)
     sets = scenes(folder, people.labels(folder, out / "labels.json"))
     looks = {name: [proposals(image, infer) for image, *_ in rows] for name, rows in sets.items()}
-    for score in (0.2, 0.3, 0.4, 0.5):
-        for apart in (0.06, 0.08, 0.1, 0.13, 0.2, 9.0):
-            row: dict = {"score": score, "apart": apart}
-            for name, rows in sets.items():
-                tally = Tally(SIZES)
-                for (_, faces, doubtful), seen in zip(rows, looks[name], strict=True):
-                    small = faces[:, 1].max(1) < 24
-                    boxes, points = kept(seen, score, apart)
-                    doubtful = np.concatenate([doubtful, faces[small, :2]])
-                    tally.add(boxes, points, faces[~small], doubtful)
-                result = tally.row()
-                row[name] = [result["recall"], result["precision"], result["points"], tally.wrong]
+    for score in (0.3, 0.4, 0.5):
+        for trust in (0.1, 0.15, 0.2, 0.25, 0.3, 99.0):
+            row: dict = {"score": score, "trust": trust}
+            for name in sets:
+                result = tally(sets[name], looks[name], score, trust)
+                row[name] = [result[k] for k in ("recall", "precision", "points", "wrong")]
             print(json.dumps(row), flush=True)
+    for name in ("groups", "stock"):
+        print(name, json.dumps(tally(sets[name], looks[name], 0.4, finding.TRUST)), flush=True)
     for name in ("portraits", "real", "stock"):
         print(name, json.dumps(largest(sets[name], infer)), flush=True)
+
+
+def tally(rows: list[Scene], looks: list[tuple], score: float, trust: float) -> dict:
+    """Counts for faces of 24 pixels and more; smaller ones may be found or not."""
+    counts = Tally(SIZES)
+    for (_, faces, doubtful), seen in zip(rows, looks, strict=True):
+        small = faces[:, 1].max(1) < 24
+        boxes, points = kept(seen, score, trust)
+        counts.add(boxes, points, faces[~small], np.concatenate([doubtful, faces[small, :2]]))
+    return counts.row() | {"wrong": counts.wrong, "faces": int(counts.all.sum())}
 
 
 def proposals(image: np.ndarray, infer) -> tuple:
@@ -130,10 +136,10 @@ def proposals(image: np.ndarray, infer) -> tuple:
     return boxes, scores, meshes, spread
 
 
-def kept(seen: tuple, score: float, apart: float) -> tuple[np.ndarray, np.ndarray]:
+def kept(seen: tuple, score: float, trust: float) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (K, 4) and points (K, 5, 2) that pass two thresholds."""
     _, scores, meshes, spread = seen
-    real = (scores >= score) & (spread <= apart)
+    real = (scores >= score) & (spread <= trust * scores)
     meshes, scores = meshes[real], scores[real]
     flat = meshes[:, :-5, :2]
     frames = np.zeros((0, 4), np.float32)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from portrayer.image.geometry import resize
 from portrayer.image.matte import lift
 from portrayer.types import Image, Matte
 
 COARSE = 512  # long side at which a blurred background is made
+STRIP = 256  # rows at a time that are faded
+FADE = 0.08  # of a box, at each of its edges
 WINDOWS = 45, 5  # pixels of the small photo that colours are averaged over, first far, then near
 
 
@@ -110,3 +116,30 @@ def cover(back: Image, height: int, width: int) -> Image:
 
 def _blur(array: np.ndarray, size: int) -> np.ndarray:
     return cv2.blur(array, (size, size), borderType=cv2.BORDER_REPLICATE)
+
+
+def confined(
+    image: Image, ground: Image, boxes: Iterable[tuple[float, float, float, float]]
+) -> Image:
+    """``ground`` (H, W, 3) with what ``image`` (the same) shows inside boxes (x, y, width, height)
+    of pixels, faded out towards their edges: outside of them every pixel is the ground's own.
+    """
+    result = ground.copy()
+    height, width = ground.shape[:2]
+    for x, y, w, h in boxes:
+        left, right = (int(np.clip(edge, 0, width)) for edge in (np.ceil(x), x + w))
+        across = _faded(np.arange(left, right) + 0.5, x, w, width)
+        top, bottom = (int(np.clip(edge, 0, height)) for edge in (np.ceil(y), y + h))
+        for row in range(top, bottom, STRIP):
+            rows = np.arange(row, min(row + STRIP, bottom))
+            weight = np.minimum(across, _faded(rows + 0.5, y, h, height)[:, None])
+            part = np.s_[rows[0] : rows[-1] + 1, left:right]
+            result[part] = cv2.blendLinear(image[part], result[part], weight, 1 - weight)
+    return result
+
+
+def _faded(at: NDArray[Any], start: float, length: float, limit: int) -> NDArray[np.float32]:
+    """0 at the ends of a span, 1 over most of it; 1 as well where the picture ends before it."""
+    low = (at - start) / (FADE * length) if start > 0 else np.ones(len(at))
+    high = (start + length - at) / (FADE * length) if start + length < limit else np.ones(len(at))
+    return np.clip(np.minimum(low, high), 0, 1).astype(np.float32)

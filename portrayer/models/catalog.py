@@ -80,7 +80,7 @@ CATALOG: Mapping[str, ModelSpec] = {
             build="restorer:Restorer",
             weights=_ours(
                 file="portrait-restore.safetensors",
-                sha256="93bb5e3a8bda5bae07480d251a9988494edd9bac1a0ebd2183510fa19257fdb8",
+                sha256="39b6cadfe82f2d461e201d6eff5a5b20e11c7587d4efc87a1ff43a12a0396b49",
                 bytes=5_023_994,
                 script="train/restorer.py",
             ),

@@ -3,8 +3,7 @@
 
     python train/evaluate.py ../shared/data [--task matte] [--precision float32] [--sheet out.png]
 
-``--task enhance`` and ``--task fuse`` measure those instead (``score_restoring.py``,
-``score_fusing.py``).
+``--task enhance | fuse | landmarks`` measures those instead (``score_*.py``).
 
 MAD: mean absolute difference of alpha; IoU at .5; band: MAD within 7 px of soft alpha. Pixels that
 a hand-drawn label does not vouch for are left out.
@@ -25,6 +24,7 @@ import cv2
 import label
 import numpy as np
 import score_fusing
+import score_landmarks
 import score_restoring
 from data import VAL_REPOS
 
@@ -111,7 +111,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path)
-    parser.add_argument("--task", default="matte", choices=("matte", "enhance", "fuse"))
+    parser.add_argument(
+        "--task", default="matte", choices=("matte", "enhance", "fuse", "landmarks")
+    )
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--refine", default="fast")
     parser.add_argument(
@@ -121,7 +123,11 @@ def main() -> None:
     )
     parser.add_argument("--worst", type=int, default=0, help="name the N worst photos of each set")
     args = parser.parse_args()
-    others = {"enhance": score_restoring.report, "fuse": score_fusing.report}
+    others = {
+        "enhance": score_restoring.report,
+        "fuse": score_fusing.report,
+        "landmarks": score_landmarks.report,
+    }
     if args.task in others:
         others[args.task](args.data, args.precision, args.sheet)
         return

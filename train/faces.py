@@ -57,6 +57,30 @@ def portraits(folder: Path) -> list[Face]:
     return found
 
 
+def people(data: Path, held: bool) -> list[Face]:
+    """The largest face of each photo of real people, found by a teacher: of those held out for
+    measuring (the split val, and every third of the others), or of the rest.
+    """
+    net = cv2.FaceDetectorYN.create(str(data / "teachers/yunet_n_dynamic.onnx"), "", (320, 320))
+    net.setScoreThreshold(0.8)
+    found = []
+    for at, line in enumerate((data / "stock/manifest.jsonl").read_text().splitlines()):
+        row = json.loads(line)
+        if row["kind"] == "scene" or (row.get("split") == "val" or at % 3 == 0) != held:
+            continue
+        image = cv2.imread(str(data / "stock" / row["photo"]))
+        scale = min(1.0, 800 / max(image.shape[:2]))
+        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        net.setInputSize(small.shape[1::-1])
+        rows = net.detect(small)[1]
+        best = None if rows is None else max(rows, key=lambda row: row[2])
+        if best is not None and best[2] / scale > 60:
+            box, points = best[:4] / scale, best[4:14].reshape(5, 2) / scale
+            name = f"../../stock/{row['photo']}"  # from where the portraits' photos lie
+            found.append(Face(name, "val" if held else "train", box, points))
+    return found
+
+
 def photo(folder: Path, face: Face) -> np.ndarray:
     """(H, W, 3) uint8 RGB."""
     image = cv2.imread(str(folder / "photo" / face.photo), cv2.IMREAD_COLOR)

@@ -212,7 +212,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
     folder, teachers = args.data / "portraits", args.data / "teachers"
-    found = faces.portraits(folder)
+    found = faces.portraits(folder) + faces.people(args.data, held=False)
     meshes = faces.labels(found, folder, teachers, args.out)
     learn, check = (
         faces.crops([f for f in found if f.split == split], meshes, folder, WIDE, STORE)

@@ -37,6 +37,7 @@ SURE = 5.0  # the most that one pixel's colour says, as a logarithm of odds
 DOUBT, FEATURE_DOUBT, CHEEK_DOUBT = 0.5, 1.0, 3.5
 MOUTH_DOUBT = 3.0, 6.0  # without a beard, with one
 WEAK, STRONG = 0.4, 0.7  # hysteresis
+SEEN = 1e-3  # less than that is nothing
 RADIUS, EPS, FINE_EPS = 4, 1e-4, 2e-4  # of the guided filters
 
 
@@ -76,7 +77,9 @@ def in_front(image: Image, oval: Matte, mesh: NDArray[np.floating]) -> Matte:
     grain = (2 * noise(small) / 255) ** 2  # no edges are drawn along it
     covered = _covered(small, lab, frame, EPS + grain)
     covered = np.maximum(covered, glasses(lab[..., 0], vertices))
-    return refine(image, small, covered * frame.near, eps=FINE_EPS + grain)
+    full = refine(image, small, covered * frame.near, eps=FINE_EPS + grain)
+    full[full < SEEN] = 0
+    return full
 
 
 def _frame(oval: Floats, vertices: Floats) -> Frame:

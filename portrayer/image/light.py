@@ -17,7 +17,7 @@ from portrayer.types import Image
 Floats = NDArray[np.float32]
 Planes = Sequence[Floats]
 
-SMALL = 96  # pixels a side at which tone and light are measured
+SMALL = 64  # pixels a side at which tone and light are measured
 LIGHT = 1 / 9  # of the side: sigma of what is light, and no feature of a face
 GENTLE, COLOURED = 0.85, 0.7  # of the light's power and of its colour are taken over
 DIM, BRIGHT = 0.45, 1.6  # the least and the most that light changes lightness
@@ -91,7 +91,8 @@ def toned(planes: Planes, ours: Tone, theirs: Tone) -> Planes:
     # Below the middle in proportion: what is dark stays dark. Above it as it is, up to white.
     low = np.minimum(light, here) * (there / here)
     high = np.maximum(light - here, 0) * min(1.0, (1 - there) / (1 - here))
-    after = light + skin * (low + high - light)
+    # Made darker, what is no skin stays lighter than that; lighter than white there is nothing.
+    after = low + high if there >= here else light + skin * (low + high - light)
     # What is paler than the skin is so by the same share of the other one's colour.
     paler = np.minimum(away[0] * (ab[0] / long) + away[1] * (ab[1] / long), 0)
     paler *= min(scale, longer / long) - scale

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -97,6 +99,32 @@ def test_a_mole_is_not_in_front() -> None:
     assert front(bare.painted(spot, (50, 30, 25)))[spot > 0].max() < 0.05
 
 
+def test_a_highlight_is_not_hair() -> None:
+    """A forehead that shines up to the hairline is skin, also beside hair as light as that."""
+    bare = head(OLIVE, BLOND)
+    y, x = np.mgrid[: bare.side, : bare.side]
+    row, column = bare.at(0, -1.1)
+    bright = np.exp(-(((x - column) / 30) ** 2 + ((y - row) / 16) ** 2)) * (bare.oval > 0.5)
+    shiny = replace(
+        bare, photo=np.clip(bare.photo + 60 * bright[..., None], 0, 255).astype(np.uint8)
+    )
+    assert front(shiny)[(bright > 0.5) & bare.skin].mean() < 0.1
+
+
+@pytest.mark.parametrize("skin", SKINS)
+def test_shade_around_the_eyes_is_no_lens(skin: tuple[int, int, int]) -> None:
+    """Dark rings around eyes that look out of them are the face's own."""
+    bare = head(skin)
+    rings = np.zeros((bare.side, bare.side), np.float32)
+    for right in (-0.5, 0.5):
+        cv2.circle(rings, bare.at(right, -0.5)[::-1], round(0.34 * 0.246 * bare.side), 1.0, -1)
+    rings = cv2.GaussianBlur(rings, (0, 0), 4)[..., None] * ~bare.part(*EYES)[..., None]
+    photo = np.rint(bare.photo * (1 - 0.7 * rings)).astype(np.uint8)
+    found = front(replace(bare, photo=photo))
+    assert found[bare.part(*EYES)].mean() < 0.05
+    assert found[bare.skin].mean() < 0.03
+
+
 @pytest.mark.parametrize("skin", SKINS)
 def test_dark_frames_are_in_front(skin: tuple[int, int, int]) -> None:
     """The rims of dark glasses and their bridge are found; eyes and cheeks are not."""
@@ -107,6 +135,7 @@ def test_dark_frames_are_in_front(skin: tuple[int, int, int]) -> None:
     assert found[(frame > 0) & (bare.oval > 0.5) & (lids == 0)].mean() > 0.75
     assert found[bare.part(*EYES)].mean() < 0.05
     assert found[(cv2.dilate(frame, disc(12)) == 0) & bare.skin].mean() < 0.02
+    assert found[cv2.dilate(bare.oval, disc(24)) == 0].max() == 0
 
 
 @pytest.mark.parametrize("skin", SKINS)
@@ -117,7 +146,8 @@ def test_dark_lenses_are_in_front(skin: tuple[int, int, int]) -> None:
     for right in (-0.5, 0.5):
         cv2.circle(lens, bare.at(right, -0.5)[::-1], round(0.38 * 0.246 * bare.side), 1.0, -1)
     shine = np.zeros_like(lens)
-    cv2.circle(shine, bare.at(-0.45, -0.75)[::-1], 3, 1.0, -1)
+    cv2.circle(shine, bare.at(-0.5, -0.83)[::-1], 6, 1.0, -1)
+    shine *= lens
     found = front(bare.painted(lens, (14, 14, 16)).painted(shine, (150, 150, 160)))
     assert found[cv2.erode(lens, disc(2)) > 0].mean() > 0.95
     assert found[(cv2.dilate(lens, disc(12)) == 0) & bare.skin].mean() < 0.03

@@ -71,6 +71,19 @@ def test_eyes_and_brows_keep_their_place(
     light, *colour = np.percentile(oklab(result)[part(*EYES)], 85, axis=0)
     assert light > skin[0]
     assert np.hypot(*colour) < 0.045
+    if skin[0] < before[0]:
+        assert light > skin[0] + 0.5 * (before[0] - skin[0])
+
+
+def test_what_shines_does_not_burn_out() -> None:
+    """On dark skin before a light one, a highlight stays the lightest and short of white."""
+    dark, light = head(DARK), head(LIGHT)
+    spot = np.zeros_like(dark.oval)
+    cv2.circle(spot, dark.at(0, -0.1)[::-1], 5, 1.0, -1)
+    shiny = dark.painted(spot, (150, 115, 100))
+    result = oklab(match(shiny.photo, light.photo, dark.oval))[..., 0]
+    bright = np.median(result[cv2.erode(spot, disc(2)) > 0])
+    assert np.median(result[dark.skin]) + 0.03 < bright < 0.97
 
 
 @given(SEEDS, st.sampled_from(SKINS), st.floats(0, 0.7))
@@ -79,7 +92,7 @@ def test_a_picture_that_matches_stays(seed: int, skin: tuple[int, int, int], sha
     """Matched to itself, a face is itself to a level or two, whatever its light; not at all is
     itself bit for bit; and there is no chance in it."""
     one = head(skin, side=128 + seed % 100, shade=shade)
-    assert np.abs(match(one.photo, one.photo, one.oval).astype(int) - one.photo).max() <= 2
+    assert np.abs(match(one.photo, one.photo, one.oval).astype(int) - one.photo).max() <= 1
     other = head(SKINS[seed % 4], side=one.side).photo
     assert match(one.photo, other, one.oval, 0) is one.photo
     assert (match(one.photo, other, one.oval) == match(one.photo, other, one.oval)).all()
@@ -157,7 +170,8 @@ def test_grain_is_given_and_never_too_much(mine: float, other: float, seed: int)
     assert (grain(front, back, mask) == result).all()
     if other > mine + 2:
         again = grain(front, noisy(base, other, seed + 2), mask)
-        assert (again != result).any()
+        grains = [(image.astype(float) - front)[..., 0].ravel() for image in (result, again)]
+        assert np.corrcoef(grains)[0, 1] < 0.5
 
 
 def test_grain_without_a_face_and_without_a_difference() -> None:

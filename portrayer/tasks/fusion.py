@@ -16,6 +16,7 @@ from portrayer.image.faces import Matrix, align, paste
 from portrayer.image.front import in_front
 from portrayer.image.geometry import limit
 from portrayer.image.label import corner
+from portrayer.image.matte import erode, feather
 from portrayer.image.mesh import Mesh, bend, complete, oval, posed, towards
 from portrayer.image.pyramid import blend
 from portrayer.tasks import enhancement
@@ -26,6 +27,7 @@ from portrayer.types import Face, Image, Matte
 
 TEMPLATE, SIDES = "ffhq", (256, 512, 1024)
 ROOM = 0.12  # of a face's box, around it: outside of that the target is not touched
+EDGE, SOFT = 0.02, 0.013  # of the crop's side: the border is drawn in, and made soft
 FIXED = 220 * 2**20  # bytes for what is done in one face's crop, at the largest
 OUTPUTS = ("original", "512", "1024", "2048")
 MODELS = tuple(name for name in enhancement.MODELS if not name.startswith("gpen"))
@@ -151,6 +153,7 @@ def fused(source: Image, giver: Face, target: Image, taker: Face, options: Fusio
     missing = complete(picture(hidden), other, shape, side)[0][..., 0]
     inside = oval(shape, side)
     mask = inside * covered * (1 - missing) * (1 - in_front(back, inside, shape))
+    mask = feather(erode(mask, EDGE * side), SOFT * side)
     front = harmony.match(front, back, mask)
     front = harmony.MODES[options.mode](front, back)
     front = harmony.grain(front, back, mask)

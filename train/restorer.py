@@ -153,8 +153,8 @@ def restored(net: Restorer, faces: np.ndarray) -> np.ndarray:
     out = []
     for part in np.array_split(faces, max(1, len(faces) // 8)):
         with torch.autocast("cpu", torch.bfloat16):
-            y = net(tensor(part))
-        y = ((y.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+            change = net(tensor(part))
+        y = (((tensor(part) + change.float()).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         out.append(y.permute(0, 2, 3, 1).numpy())
     return np.concatenate(out)
 
@@ -245,8 +245,9 @@ def main() -> None:
         h = bad.shape[1]
         weight = weights[:, :, at[0] : at[0] + h, at[1] : at[1] + h]
         with torch.autocast("cpu", torch.bfloat16):
-            made = net(tensor(bad), at)
-        value = loss(made.float(), tensor(good), weight, step % 2 == 0)
+            change = net(tensor(bad), at)
+        made = tensor(bad) + change.float()
+        value = loss(made, tensor(good), weight, step % 2 == 0)
         optimiser.zero_grad()
         value.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 0.5)

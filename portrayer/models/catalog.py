@@ -87,7 +87,7 @@ CATALOG: Mapping[str, ModelSpec] = {
             side=256,
             mean=HALF,
             std=HALF,
-            output="picture",
+            output="map",
         ),
         ModelSpec(
             name="gpen-256",

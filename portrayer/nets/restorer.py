@@ -49,11 +49,12 @@ class Restorer(nn.Module):
     """A residual U-Net over an aligned face.
 
     Nothing is computed at full resolution: the input is folded 2x2 into channels (Shi et al.,
-    2016). What is added to the input is scaled by one number a face, which the network reads off
+    2016). What is to be added is scaled by one number a face, which the network reads off
     its deepest features: how much the face needs it.
 
     Input: (N, 3, H, W) RGB in -1..1, H and W multiples of 16; 256, or in training a part of that
-    whose top left corner is ``at``, multiples of 16. Output: the same shape and range, not clamped.
+    whose top left corner is ``at``, multiples of 16. Output: what is to be added to it. In half
+    precision the sum would be coarser than the picture was, so it is left to the caller.
     """
 
     def __init__(
@@ -112,6 +113,5 @@ class Restorer(nn.Module):
             f = F.pixel_shuffle(self.up[level](f), 2)
             f = self.merge[level](torch.cat([f, skips[level]], 1))
             f = self.decoder[level](f, *places[level])
-        change: Tensor = F.pixel_shuffle(self.head(f), 2)
-        result: Tensor = x + change * need
-        return result
+        change: Tensor = need * F.pixel_shuffle(self.head(f), 2)
+        return change

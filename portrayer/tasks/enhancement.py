@@ -23,12 +23,12 @@ from portrayer.types import Face, Image
 class Restorer:
     """A network that restores aligned faces, and the template it wants them aligned to.
 
-    ``modest``: it judges itself how much a face needs, and leaves a good one alone.
+    ``adds``: it gives what is to be added to a face, in half its range, not a new one in 0..1.
     """
 
     model: str
     template: str
-    modest: bool = False
+    adds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Mode:
 
 
 RESTORERS: Mapping[str, Restorer] = {
-    "lite": Restorer("portrait-restore", "ffhq", modest=True),
+    "lite": Restorer("portrait-restore", "ffhq", adds=True),
     "gpen-256": Restorer("gpen-256", "gpen"),
     "gpen-512": Restorer("gpen-512", "gpen"),
     "gpen-1024": Restorer("gpen-1024", "gpen"),
@@ -57,7 +57,7 @@ MODELS = (
     finding.MESH,
     *(r.model for r in RESTORERS.values()),
 )
-QUIET, NOISY = 1.3, 2.5  # levels of noise: left alone below, taken as it is from there on
+QUIET, NOISY = 1.6, 2.8  # levels of noise: left alone below, taken as it is from there on
 FIXED = 64 * 2**20  # bytes for crops and tiles, whatever the photo's size
 SKIN = 48 * 2**20  # and for tiles in which skin is looked for
 
@@ -133,16 +133,17 @@ def restore(
     crops, matrices = zip(
         *(align(photo, face.points, restorer.template, side) for face in found), strict=True
     )
-    made = infer(restorer.model, np.stack(crops))
+    before = np.stack(crops)
+    made = infer(restorer.model, before)
+    changes = 127.5 * made if restorer.adds else 255 * made - before
     restored = [
-        tone.sharpen(pushed(crop, face, mode.push), mode.detail, sigma=0)
-        for crop, face in zip(crops, made, strict=True)
+        tone.sharpen(pushed(crop, change, mode.push), mode.detail, sigma=0)
+        for crop, change in zip(crops, changes, strict=True)
     ]
     strengths = [options.strength / 100] * len(found)
     return paste(image, crops, restored, matrices, strengths)
 
 
-def pushed(before: Image, after: NDArray[np.float32], push: float) -> Image:
-    """``before`` (S, S, 3) changed by ``push`` times what ``after`` (the same, 0..1) changes."""
-    start = before.astype(np.float32)
-    return np.clip(start + push * (255 * after - start) + 0.5, 0, 255).astype(np.uint8)
+def pushed(face: Image, change: NDArray[np.float32], push: float) -> Image:
+    """``face`` (S, S, 3) with ``push`` times a change in levels added."""
+    return np.clip(face + push * change + 0.5, 0, 255).astype(np.uint8)

@@ -36,7 +36,7 @@ def test_a_face_keeps_its_shape_and_its_neighbours_do_not_matter(
         together, alone = net(faces), net(faces[1:2])
     assert together.shape == faces.shape
     assert (together[1] - alone[0]).abs().max() < 1e-4
-    assert (together - faces).abs().mean() > 0.01
+    assert together.abs().mean() > 0.01
 
 
 def test_a_part_is_restored_by_the_maps_of_its_own_place(
@@ -59,5 +59,5 @@ def test_a_face_that_needs_nothing_is_left_as_it_is(net: Restorer, faces: torch.
         same = net(faces)
         last.bias.copy_(kept)
         changed = net(faces)
-    assert torch.equal(same, faces)
-    assert not torch.equal(changed, faces)
+    assert not same.any()
+    assert changed.any()

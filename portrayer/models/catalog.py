@@ -65,7 +65,7 @@ CATALOG: Mapping[str, ModelSpec] = {
             build="landmarker:Landmarker",
             weights=_ours(
                 file="face-landmarks.safetensors",
-                sha256="afe086781c4400c354ebf0a13fd4e56bd4d0342cd0c090403568e250a590d809",
+                sha256="f7627fe920753349b92ac2efd10f32615d528127e954a5f0367340f07dfa73a8",
                 bytes=1_198_592,
                 script="train/landmarker.py",
             ),

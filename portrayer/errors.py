@@ -60,7 +60,7 @@ class NoFaceFound(InputError):
     """The task needs a face and the picture shows none."""
 
     code = "no-face"
-    advice = "use a picture with a visible face or lower the detection threshold"
+    advice = "use a picture with a visible face or lower the threshold (--min-score)"
 
 
 class NotFound(PortrayerError):

@@ -106,7 +106,7 @@ def check(folder: Path, out: Path, detector: Path, landmarks: Path) -> None:
     sets = scenes(folder, people.labels(folder, out / "labels.json"))
     looks = {name: [proposals(image, infer) for image, *_ in rows] for name, rows in sets.items()}
     for score in (0.3, 0.4, 0.5):
-        for trust in (0.1, 0.15, 0.2, 0.25, 0.3, 99.0):
+        for trust in (0.2, 0.3, 0.4, 0.5, 0.6, 99.0):
             row: dict = {"score": score, "trust": trust}
             for name in sets:
                 result = tally(sets[name], looks[name], score, trust)
@@ -139,7 +139,7 @@ def proposals(image: np.ndarray, infer) -> tuple:
 def kept(seen: tuple, score: float, trust: float) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (K, 4) and points (K, 5, 2) that pass two thresholds."""
     _, scores, meshes, spread = seen
-    real = (scores >= score) & (spread <= trust * scores)
+    real = (scores >= score) & (spread <= trust * (scores - finding.DOUBT))
     meshes, scores = meshes[real], scores[real]
     flat = meshes[:, :-5, :2]
     frames = np.zeros((0, 4), np.float32)

@@ -72,11 +72,6 @@ def loss(
     soft = F.max_pool2d(((alpha > 0.04) & (alpha < 0.96)).float(), 7, 1, 3) * weight
     total = weighted(F.binary_cross_entropy_with_logits(logits, alpha, reduction="none"), weight)
     total = total + 2 * weighted(error, weight) + 0.5 * weighted(error, soft)
-    # Each photo counts alike, however small the person: one minus the soft intersection over union.
-    both = (torch.minimum(p, alpha) * weight).sum((1, 2, 3))
-    either = (torch.maximum(p, alpha) * weight).sum((1, 2, 3))
-    some = (alpha * weight).sum((1, 2, 3)) > 50
-    total = total + 0.5 * weighted(1 - both / either.clamp_min(1), some.float())
     a, b, w = p, alpha, weight
     for _ in range(3):
         for axis in (2, 3):
@@ -152,9 +147,7 @@ def work(
     )
     net = UNet().to(memory_format=torch.channels_last)
     if args.init:
-        missing, unknown = net.load_state_dict(load_file(args.init), strict=False)
-        if unknown or not all("attention" in n for n in missing):
-            raise SystemExit(f"{args.init} is of another network: {[*unknown, *missing][0]}")
+        net.load_state_dict(load_file(args.init))
     ema = UNet().to(memory_format=torch.channels_last)
     ema.load_state_dict(net.state_dict())
     decayed = [p for p in net.parameters() if p.ndim > 1]

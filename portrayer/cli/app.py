@@ -170,7 +170,10 @@ for _task in TASKS.values():
 app.add_typer(models.app, name="models")
 
 
-@app.command(help="Say what was found, which device is used and why, and what would be faster.")
+@app.command(
+    help="Say what was found, which device is used and why, and what would be faster.",
+    short_help="Say what was found and which device is used.",
+)
 def doctor(device: Device = None, precision: Precision = None, as_json: Json = False) -> int:
     from portrayer.cli import show
     from portrayer.settings import load
@@ -196,7 +199,10 @@ def presets(name: Annotated[str, typer.Argument(help="print this one")] = "") ->
     show.table([show.preset_row(sets.preset(each, own)) for each in {**sets.PRESETS, **own}])
 
 
-@app.command(help="Cut out, restore and fuse two sample portraits; show how fast this machine is.")
+@app.command(
+    help="Cut out, restore and fuse two sample portraits; show how fast this machine is.",
+    short_help="Try it on two portraits; show how fast this is.",
+)
 def demo(
     out: Annotated[Path, typer.Option(help="where the results go")] = Path("out"),
     device: Device = None,

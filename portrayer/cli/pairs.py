@@ -46,10 +46,12 @@ def read(table: Path, columns: Sequence[str]) -> dict[tuple[Path, ...], list[Pat
     found: dict[tuple[Path, ...], list[Path]] = {}
     wrong: list[str] = []
     for number, (line, row) in enumerate(_rows(table)):
-        if number == 0 and [cell.lower() for cell in row] == list(columns):
+        heads = [] if number else [cell.lower() for cell in row]
+        if heads == list(columns):
             continue
         paths = [_absolute(table.parent / cell) for cell in row if cell]
-        if not len(paths) == len(row) == len(columns):
+        turned = sorted(heads) == sorted(columns)
+        if turned or not len(paths) == len(row) == len(columns):
             wrong.append(f"line {line} is not {','.join(columns)}")
             continue
         missing = [path for path in paths if not os.path.exists(path)]

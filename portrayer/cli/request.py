@@ -53,6 +53,8 @@ class Request:
                 raise InputError(f"{path} is a folder: the {name} is one photo")
         if self.inputs is None and self.watch:
             raise InputError("- (stdin) cannot be watched")
+        if self.inputs is None and self.output and self.output.is_dir():
+            raise InputError(f"{self.output} is a folder: what comes from stdin needs a file")
         if self.output is None and not self._one:
             raise InputError("- (stdout) takes one photo: name a folder with -o")
         if not self.single and self.output and names_file(self.output) and not self.output.exists():

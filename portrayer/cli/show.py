@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -66,12 +65,7 @@ class Bar:
         self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
 
@@ -83,7 +77,7 @@ class Tally:
         self._stages: dict[str, float] = {}
         self._ran: set[tuple[str, str]] = set()
         self._batch = self._done = 0
-        self._faces: dict[str, int] = {}
+        self._faces: dict[tuple[str, str], int] = {}
 
     def add(self, event: Event) -> None:
         result: Mapping[str, Any] | None = event.item.result
@@ -95,7 +89,14 @@ class Tally:
         self._ran.add((result.get("device", ""), result.get("precision", "")))
         self._batch = max(self._batch, result.get("batch", 0))
         if "faces" in result:
-            self._faces[event.item.source] = result["faces"]
+            self._faces[event.item.job, event.item.source] = result["faces"]
+
+    def faces(self) -> dict[str, int]:
+        """How many faces were found in each photo, in all the jobs that it is part of."""
+        found: Counter[str] = Counter()
+        for (_, source), count in self._faces.items():
+            found[source] += count
+        return dict(found)
 
     def report(
         self, counts: Counts, failures: list[dict[str, str]], pipeline: Pipeline, output: Path
@@ -105,7 +106,7 @@ class Tally:
         devices = sorted({device for device, _ in self._ran})
         precisions = sorted({precision for _, precision in self._ran})
         stats = pipeline.engine.stats()
-        found = {"faces": self._faces} if self._faces else {}
+        found = {"faces": self.faces()} if self._faces else {}
         return found | {
             "output": str(output),
             "total": counts.total,
@@ -148,11 +149,15 @@ def told(report: Mapping[str, Any]) -> None:
     faces: Mapping[str, int] = report.get("faces", {})
     if faces:
         total, without = sum(faces.values()), [file for file, n in faces.items() if not n]
-        print(f"{total} faces in {len(faces)} photos")
+        print(f"{_counted(total, 'face')} in {_counted(len(faces), 'photo')}")
         for file in without:
             print(f"no face: {file}: only the whole frame was worked on", file=sys.stderr)
     for failure in report["failed"]:
         print(f"failed: {failure['file']}: {failure['reason']}", file=sys.stderr)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -128,6 +128,8 @@ def confined(
     height, width = ground.shape[:2]
     for x, y, w, h in boxes:
         left, right = (int(np.clip(edge, 0, width)) for edge in (np.ceil(x), x + w))
+        if left >= right:
+            continue  # beside the picture, or between two pixels
         across = _faded(np.arange(left, right) + 0.5, x, w, width)
         top, bottom = (int(np.clip(edge, 0, height)) for edge in (np.ceil(y), y + h))
         for row in range(top, bottom, STRIP):

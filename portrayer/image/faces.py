@@ -202,7 +202,7 @@ def _paste(result: Image, shown: Sequence[tuple[Patch, Box]], colour: float) -> 
     shape = rows.stop - rows.start, columns.stop - columns.start
     total = np.full(shape, 1e-30, np.float32)
     change = np.zeros((*shape, 3), np.float32)
-    places, weights = [], []
+    places = []
     for patch, (down, across) in shown:
         place = (
             slice(down.start - rows.start, down.stop - rows.start),
@@ -210,19 +210,25 @@ def _paste(result: Image, shown: Sequence[tuple[Patch, Box]], colour: float) -> 
         )
         here = _then(patch.matrix, np.array([[1, 0, across.start], [0, 1, down.start]], np.float64))
         size = (across.stop - across.start, down.stop - down.start)
-        # Sampled as it is, not averaged: the border's zeros stay where they are.
-        weight = cv2.warpAffine(
-            _masks(len(patch.after)), here, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        )
-        total[place] += weight[..., 1]
-        places.append((place, here, size))
-        weights.append(weight)
-    for (patch, _), (place, here, (w, h)), weight in zip(shown, places, weights, strict=True):
+        total[place] += _weight(patch, here, size)[..., 1]
+        places.append((patch, place, here, size))
+    for patch, place, here, (w, h) in places:
+        # Sampled a second time, not kept: a crowd's weights would be more than the photo.
+        weight = _weight(patch, here, (w, h))
+        share = weight[..., 0] * (weight[..., 1] / total[place])
         back = cv2.invertAffineTransform(here)
         part = resample(patch.change(colour), back, h, w, growing=cv2.INTER_CUBIC)
-        change[place] += part * (weight[..., 0] * (weight[..., 1] / total[place]))[..., None]
+        change[place] += part * share[..., None]
     part = result[rows, columns]
     result[rows, columns] = cv2.add(part, change, dtype=cv2.CV_8U)
+
+
+def _weight(patch: Patch, here: Matrix, size: tuple[int, int]) -> NDArray[np.float32]:
+    """The masks of a patch (h, w, 2) over a part of a photo that ``here`` takes to its crop."""
+    # Sampled as it is, not averaged: the border's zeros stay where they are.
+    return cv2.warpAffine(
+        _masks(len(patch.after)), here, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    )
 
 
 def _box(matrix: Matrix, side: int, image: Image) -> Box:

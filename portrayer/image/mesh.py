@@ -14,19 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from portrayer.image.canonical import (
-    LEFT_BROW,
-    LEFT_EYE,
-    LIPS,
-    MOUTH,
-    NOSE,
-    OVAL,
-    PARTS,
-    RIGHT_BROW,
-    RIGHT_EYE,
-    Floats,
-    canonical,
-)
+from portrayer.image.canonical import OVAL, PARTS, Floats, canonical
 from portrayer.image.faces import Matrix, similarity
 from portrayer.image.raster import interpolate, membrane
 from portrayer.image.shape import Mesh, posed, ramp, rigid, towards
@@ -34,18 +22,8 @@ from portrayer.image.visible import coverage, nearest_last, net, rimmed, turns
 from portrayer.types import Matte
 
 __all__ = [
-    "LEFT_BROW",
-    "LEFT_EYE",
-    "LIPS",
-    "MOUTH",
-    "NOSE",
-    "OVAL",
-    "PARTS",
-    "RIGHT_BROW",
-    "RIGHT_EYE",
     "Mesh",
     "bend",
-    "canonical",
     "complete",
     "mirrored",
     "oval",

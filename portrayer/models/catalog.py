@@ -33,8 +33,8 @@ CATALOG: Mapping[str, ModelSpec] = {
             build="unet:UNet",
             weights=_ours(
                 file="portrait-matting.safetensors",
-                sha256="cd19cb535b99b1bec475e9132b5cbd4939b22dbefe3d33e9037bbf0232a98209",
-                bytes=15_675_114,
+                sha256="86d9cab32b3087e8265b1f6bf6131dd75ffceb05914cb29f76119e956c95e052",
+                bytes=11_231_802,
                 script="train/matting.py",
             ),
             side=352,

@@ -48,32 +48,6 @@ class Context(nn.Module):
         return x * torch.sigmoid(self.gate(x.mean((2, 3), keepdim=True)))
 
 
-class Attention(nn.Module):
-    """Lets every place of the deepest map look at every other (Vaswani et al., 2017), with
-    positions from a depthwise convolution (Chu et al., 2021); starts as the identity.
-    """
-
-    def __init__(self, width: int, heads: int = 7) -> None:
-        super().__init__()
-        self.heads = heads
-        self.position = nn.Conv2d(width, width, 3, 1, 1, groups=width)
-        self.norm = nn.BatchNorm2d(width)
-        self.mix = nn.Conv2d(width, 3 * width, 1)
-        self.project = nn.Conv2d(width, width, 1)
-        for last in (self.position, self.project):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.position(x)
-        n, c, h, w = x.shape
-        parts = self.mix(self.norm(x)).view(n, 3 * self.heads, c // self.heads, h * w)
-        q, k, v = (part.transpose(2, 3) for part in parts.chunk(3, 1))
-        seen = F.scaled_dot_product_attention(q, k, v)
-        change: Tensor = self.project(seen.transpose(2, 3).reshape(n, c, h, w))
-        return x + change
-
-
 class UNet(nn.Module):
     """Alpha logits from a normalised picture.
 
@@ -89,7 +63,6 @@ class UNet(nn.Module):
         widths: Sequence[int] = (16, 32, 96, 160, 224),
         blocks: Sequence[int] = (1, 2, 2, 3, 3),
         decoder: Sequence[int] = (128, 64, 32, 16),
-        attention: int = 2,
     ) -> None:
         super().__init__()
         self.stem = conv(12, widths[0])
@@ -97,9 +70,6 @@ class UNet(nn.Module):
         for at, (width, count) in enumerate(zip(widths, blocks, strict=True)):
             down = [conv(widths[at - 1], width, 2)] if at else []
             self.encoder.append(nn.Sequential(*down, *(Block(width) for _ in range(count))))
-        self.attention = nn.Sequential(
-            *(nn.Sequential(Attention(widths[-1]), Block(widths[-1])) for _ in range(attention))
-        )
         self.context = Context(widths[-1])
         self.decoder = nn.ModuleList()
         below = widths[-1]
@@ -116,7 +86,7 @@ class UNet(nn.Module):
         for stage in self.encoder:
             x = stage(x)
             skips.append(x)
-        x = self.context(self.attention(skips.pop()))
+        x = self.context(skips.pop())
         coarse = None
         for stage in self.decoder:
             skip = skips.pop()

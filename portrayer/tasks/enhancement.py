@@ -58,7 +58,10 @@ MODELS = (
     *(r.model for r in RESTORERS.values()),
 )
 QUIET, NOISY = 1.6, 2.8  # levels of noise: left alone below, taken as it is from there on
-FIXED = 64 * 2**20  # bytes for crops and tiles, whatever the photo's size
+FIXED = 80 * 2**20  # bytes for tiles and a portion of faces, whatever the photo's size
+PORTION = 24 * 2**20  # bytes of a request's answer: faces beyond that wait for the next
+FACES = 30  # whose crops are reckoned with, before and after
+WORKED = 36  # bytes for each pixel of the one crop that is being pasted
 SKIN = 48 * 2**20  # and for tiles in which skin is looked for
 
 
@@ -90,10 +93,12 @@ class Enhancement(Encoding):
 def memory(options: Enhancement, pixels: int) -> int:
     """Host bytes that :func:`run` holds at its peak for a photo of so many pixels, itself included.
 
-    Measured: the photo and two more of its size, four with both side by side; and what tiles take.
+    Measured: the photo and two more of its size, four with both side by side; what tiles take; and
+    the crops of :data:`FACES` faces.
     """
     skin = SKIN if options.skin_protect else 0
-    return FIXED + skin + (15 if options.compare else 9) * pixels
+    crops = (6 * FACES + WORKED) * spec(RESTORERS[options.model].model).side ** 2
+    return FIXED + skin + crops + (15 if options.compare else 9) * pixels
 
 
 def run(images: Sequence[Image], options: Enhancement, infer: Infer) -> Product:
@@ -125,7 +130,7 @@ def heard(noise: float) -> float:
 def restore(
     photo: Image, image: Image, found: Sequence[Face], options: Enhancement, infer: Infer
 ) -> Image:
-    """``image`` with its faces restored from ``photo``, all of them in one request."""
+    """``image`` with its faces restored from ``photo``, in as few requests as memory allows."""
     if not found or not options.strength:
         return image
     restorer, mode = RESTORERS[options.model], MODES[options.mode]
@@ -133,13 +138,19 @@ def restore(
     crops, matrices = zip(
         *(align(photo, face.points, restorer.template, side) for face in found), strict=True
     )
-    before = np.stack(crops)
-    made = infer(restorer.model, before)
-    changes = 127.5 * made if restorer.adds else 255 * made - before
-    restored = [
-        tone.sharpen(pushed(crop, change, mode.push), mode.detail, sigma=0)
-        for crop, change in zip(crops, changes, strict=True)
-    ]
+    restored: list[Image] = []
+    step = max(1, PORTION // (12 * side**2))
+    for start in range(0, len(crops), step):
+        before = np.stack(crops[start : start + step])
+        made = infer(restorer.model, before)
+        restored += [
+            tone.sharpen(
+                pushed(crop, 127.5 * one if restorer.adds else 255 * one - crop, mode.push),
+                mode.detail,
+                sigma=0,
+            )
+            for crop, one in zip(before, made, strict=True)
+        ]
     strengths = [options.strength / 100] * len(found)
     return paste(image, crops, restored, matrices, strengths)
 

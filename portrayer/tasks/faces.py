@@ -33,7 +33,7 @@ SAME, WITHIN = 0.45, 0.7  # intersection over union, and over the smaller: beyon
 # Shift in sides of the crop, scale and degrees from where the detector sees the face. What the mesh
 # does not follow is no face: its meshes lie apart. How far, in eye distances, depends on the score.
 LOOKS = ((0.0, 0.0, 1.0, 0.0), (0.05, -0.03, 1.1, 10.0), (-0.04, 0.04, 0.96, -10.0))
-TRUST = 0.2
+TRUST, DOUBT = 0.4, 0.25  # this share of what a score has above the doubt
 
 
 def find(
@@ -155,7 +155,7 @@ def refine(image: Image, found: Found, infer: Infer) -> list[Face]:
     if not len(boxes):
         return []
     meshes, spread = look(image, boxes, points, infer)
-    real = spread <= TRUST * scores
+    real = spread <= TRUST * (scores - DOUBT)
     meshes, scores = meshes[real], scores[real]
     flat = meshes[:, :-5, :2]
     frames = np.concatenate([flat.min(1), np.ptp(flat, axis=1)], 1)

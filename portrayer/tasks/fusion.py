@@ -83,7 +83,7 @@ def run(images: Sequence[Image], options: Fusion, infer: Infer) -> Product:
     if not options.consent:
         what = "say that you have the right to use these faces (consent=True, or --yes)"
         raise InvalidOption(f"consent is missing: {what}")
-    source, target = images
+    source, target = images[0], limit(images[1], options.max_side)
     if options.output != "original":
         target = limit(target, int(options.output))
     [giver] = chosen("source", source, options.source_face, options, infer)
@@ -105,7 +105,7 @@ def chosen(role: str, photo: Image, which: str, options: Fusion, infer: Infer) -
     """The faces of a photo that are meant; :class:`NoFaceFound` says which photo has none."""
     found = finding.find(photo, infer, min_score=options.min_score)
     if not found:
-        raise NoFaceFound(f"no face was found in the {role} photo: choose another")
+        raise NoFaceFound(f"no face was found in the {role} photo")
     if which.startswith("like:"):
         return [most_like(photo_of(which[5:]), found, options, infer)]
     at = rank(which, f"{role}-face", ("largest", "all"))
@@ -134,8 +134,9 @@ def photo_of(path: str) -> Image:
     """A photo from a file; :class:`InvalidOption` where it holds none."""
     try:
         return codec.decode(Path(path).read_bytes()).image
-    except OSError as error:
-        raise InvalidOption(f"{path!r} cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidOption(f"{path!r} cannot be read: {reason}") from error
     except PortrayerError as error:
         raise InvalidOption(f"{path!r} is no photo: {error.reason}") from error
 

@@ -76,6 +76,8 @@ def test_the_summary_for_people(inputs: Path, tmp_path: Path) -> None:
     assert done.code == 1
     *_, faces = done.out.decode().splitlines()
     assert faces == "3 faces in 3 photos"
+    alone = portrayer("enhance", inputs / "one.jpg", "-o", tmp_path / "one")
+    assert alone.out.decode().splitlines()[-1] == "1 face in 1 photo"
     none, failed = done.err.splitlines()
     assert none == f"no face: {inputs / 'wall.jpg'}: only the whole frame was worked on"
     assert failed.startswith(f"failed: {inputs / 'bad.jpg'}: not a readable picture")

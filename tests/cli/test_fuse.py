@@ -23,10 +23,11 @@ from portrayer.cli.app import app, task_command
 from portrayer.cli.consent import STATEMENT
 from portrayer.cli.folder import Together
 from portrayer.cli.pairs import groups
+from portrayer.cli.show import Tally
 from portrayer.errors import InputError, InvalidOption
 from portrayer.image import codec
 from portrayer.image.codec import Mark
-from portrayer.jobs.record import Counts, Failure
+from portrayer.jobs.record import Counts, Failure, Item, State
 from portrayer.jobs.runner import Event
 from portrayer.jobs.store import Store
 from portrayer.tasks import TASKS
@@ -266,6 +267,16 @@ def test_jobs_are_taken_for_one(tmp_path: Path) -> None:
         assert store.claim("0") is None
 
 
+def test_the_faces_of_every_pair_count() -> None:
+    """Of a target that goes with two sources both; once, however often a pair is done again."""
+    tally = Tally(Counts(), 0.0)
+    for job, faces in (("one", 2), ("two", 1), ("one", 3)):
+        place = (0, job, "target.jpg", f"{job}.png", "")
+        item = Item(*place, State.DONE, 1, None, {"faces": faces}, 0.0, 1.0)
+        tally.add(Event(item, Counts(), 1.0))
+    assert tally.faces() == {"target.jpg": 4}
+
+
 def test_the_whole_is_counted(room: Path) -> None:
     """Failures are told with both photos, and fail no other pair; what was wrong can be mended."""
     table(room / "bad.png", "no picture")
@@ -396,6 +407,7 @@ WRONG = [
     (("--pairs", "me.png", "-o", "out"), "me.png is not text in UTF-8"),
     (("--pairs", "empty.csv", "-o", "out"), "empty.csv has no row of source,target"),
     (("--pairs", "head.csv", "-o", "out"), "head.csv has no row of source,target"),
+    (("--pairs", "turned.csv", "-o", "out"), "turned.csv: line 1 is not source,target"),
     (("--pairs", "quote.csv", "-o", "out"), "quote.csv, line 2: "),
     (("me.png", "in", "-o", "out", "--level", "100"), "level is 100, it can be 0 to 99"),
     (("me.png", "in", "-o", "out", "--consent"), "--consent"),
@@ -409,6 +421,7 @@ def test_a_wrong_wish(arguments: tuple[str, ...], line: str, room: Path) -> None
     table(room / "two.csv", "me.png,in/a.jpg", "you.png,in/a.jpg")
     table(room / "empty.csv")
     table(room / "head.csv", "source,target")
+    table(room / "turned.csv", "Target,Source", "in/a.jpg,me.png")
     table(room / "quote.csv", "me.png,in/a.jpg", 'me.png,"in/a.jpg')
     before = state(room)
     wrong = patch(*arguments)

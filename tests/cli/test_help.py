@@ -29,6 +29,7 @@ def test_help_answers_without_torch() -> None:
     assert heavy == "[]"
     listed = [line.split()[0] for line in text if line.startswith("  ") and line.strip()]
     assert set(COMMANDS) <= set(listed)
+    assert "..." not in done.stdout.partition("Commands:")[2]  # no sentence is cut short
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])

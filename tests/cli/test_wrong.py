@@ -46,6 +46,7 @@ WRONG = [
     (("matte", "empty", *OUT), USAGE, "no photos in empty"),
     (("matte", "-", "a.jpg", *OUT), USAGE, "stdin"),
     (("matte", "-", "--watch"), USAGE, "cannot be watched"),
+    (("matte", "-", "-o", "empty"), USAGE, "empty is a folder: what comes from stdin needs a file"),
     (("matte", "folder", "-o", "-"), USAGE, "stdout"),
     (("matte", "a.jpg", "-o", "-", "--json"), USAGE, "--json"),
     (("matte", "-"), USAGE, "the file is empty"),

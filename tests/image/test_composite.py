@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from portrayer.image.composite import (
     blurred,
+    confined,
     cover,
     cutout,
     foreground,
@@ -242,3 +243,11 @@ def test_a_cover_takes_no_more_than_it_shows() -> None:
         assert tracemalloc.get_traced_memory()[1] < 2**21
     finally:
         tracemalloc.stop()
+
+
+def test_what_lies_beside_the_picture_confines_nothing() -> None:
+    """A box outside the frame, or between two pixels, leaves every pixel the ground's."""
+    ground, image = np.zeros((20, 30, 3), np.uint8), np.full((20, 30, 3), 200, np.uint8)
+    boxes = [(-9.0, 2, 5, 5), (40, 2, 5, 5), (3, -9, 5, 5), (3, 40, 5, 5), (5.2, 5, 0.5, 5)]
+    assert (confined(image, ground, boxes) == ground).all()
+    assert (confined(image, ground, [*boxes, (10, 5, 10, 10)])[10, 15] == 200).all()

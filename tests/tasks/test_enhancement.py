@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from portrayer.engine.device import CpuDevice, cpu_precision
 from portrayer.engine.engine import Engine
@@ -18,9 +19,17 @@ from portrayer.image import codec
 from portrayer.image.geometry import resize
 from portrayer.models.catalog import spec
 from portrayer.pipeline import Pipeline, Result
-from portrayer.tasks.enhancement import MODES, RESTORERS, Enhancement, memory, pushed
+from portrayer.tasks.enhancement import (
+    MODES,
+    PORTION,
+    RESTORERS,
+    Enhancement,
+    memory,
+    pushed,
+    restore,
+)
 from portrayer.tasks.options import read
-from portrayer.types import Image
+from portrayer.types import Face, Image
 from tests.portraits import admiral, astronaut
 from tests.portraits import photo as whole
 
@@ -178,8 +187,8 @@ def test_every_mode_and_restorer_is_a_row() -> None:
 def test_a_good_face_stays_as_it_is(pipeline: Pipeline) -> None:
     """What a camera gave and an upload hardly touched comes back bit for bit."""
     good = codec.decode(codec.encode(resize(whole(), 500, 500), "jpeg", quality=95)).image
-    result = restored(pipeline, good)
-    assert len(result.faces or ()) == 1
+    result = restored(pipeline, good, faces="largest")
+    assert result.faces
     assert (result.image == good).all()
 
 
@@ -204,3 +213,31 @@ def test_memory_is_no_more_than_was_said(pipeline: Pipeline, options: dict[str, 
     finally:
         tracemalloc.stop()
     assert peak + photo.nbytes <= memory(chosen, 1600 * 1600)
+
+
+def test_a_crowd_takes_no_more_memory_than_was_said() -> None:
+    """Forty faces, side by side or one over the other, are restored in portions."""
+    photo = resize(whole(), 600, 800)
+    five = np.array([[-37, -25], [37, -25], [0, 18], [-33, 52], [33, 52]], np.float32)
+    crowd = [
+        Face((0, 0, 150, 200), 1.0, np.add(five, (20 * k, 300 + k)), np.zeros((468, 3), np.float32))
+        for k in range(40)
+    ]
+    answers = []
+
+    def infer(model: str, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        answers.append(np.full(crops.shape, 0.2, np.float32))
+        return answers[-1]
+
+    chosen = Enhancement()
+    tracemalloc.start()
+    try:
+        result = restore(photo, photo, crowd, chosen, infer)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (result != photo).any()
+    assert sum(map(len, answers)) == len(crowd)
+    assert max(answer.nbytes for answer in answers) <= PORTION
+    # What this test keeps of the answers is freed between portions.
+    assert peak - answers[0].nbytes <= memory(chosen, photo.size // 3)

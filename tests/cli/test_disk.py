@@ -83,7 +83,9 @@ def disk(at: Path, size: int) -> Iterator[None]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a disk in memory as on Linux")
-@pytest.mark.parametrize("size", [1 << 20, 128 << 10, 48 << 10])
+@pytest.mark.parametrize(
+    "size", [1 << 20, pytest.param(128 << 10, marks=pytest.mark.slow), 48 << 10]
+)
 def test_a_disk_that_fills_up(size: int, inputs: Path, tmp_path: Path) -> None:
     """Full for the results and for the ledger itself: whole files only, and no photo is failed."""
     out = tmp_path / "disk" / "out"

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
 from pathlib import Path
-from time import time
+from time import monotonic, sleep, time
 from typing import Any, Self
 from uuid import uuid4
 
@@ -57,7 +57,7 @@ class Store:
         except OSError as error:
             raise OutputError(f"cannot make {path.parent} ({error.strerror})") from error
         try:
-            self._prepare()
+            self._prepare_in_turn()
         except BaseException:
             self.close()
             raise
@@ -299,6 +299,18 @@ class Store:
             connection.close()
             raise
         return connection
+
+    def _prepare_in_turn(self) -> None:
+        """While a file changes to WAL, SQLite turns others away at once, whatever their timeout."""
+        deadline = monotonic() + PATIENCE
+        while True:
+            try:
+                return self._prepare()
+            except OutputError as error:
+                code = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF
+                if code != sqlite3.SQLITE_BUSY or monotonic() > deadline:
+                    raise
+            sleep(0.02)
 
     def _prepare(self) -> None:
         """Check an old file, lay out a new one."""

@@ -12,8 +12,6 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from xml.sax.saxutils import escape
 
 from portrayer.errors import DecodeError, InvalidOption
 from portrayer.image import directory
@@ -133,10 +131,10 @@ def xmp(credits: Credits) -> bytes:
     """
     if credits.mark is None:
         return b""
-    parameters = escape(json.dumps(dict(credits.mark.parameters)))
+    parameters = html.escape(json.dumps(dict(credits.mark.parameters)), quote=False)
     if len(parameters) > MAX_NOTE:
         parameters = "{}"
-    tool = escape(credits.mark.tool[:MAX_TEXT])
+    tool = html.escape(credits.mark.tool[:MAX_TEXT], quote=False)
     return _PACKET.format(tool=tool, parameters=parameters).encode("utf-8", "replace")
 
 
@@ -210,6 +208,9 @@ def _values(packet: bytes, name: str) -> Iterator[str]:
 
 @cache
 def _program() -> str:
+    # Imported here: it takes a while, and --help does not ask.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return f"Portrayer {version('portrayer')}"
     except PackageNotFoundError:  # run from a folder, never installed

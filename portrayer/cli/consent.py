@@ -8,7 +8,6 @@ from datetime import date
 
 from portrayer.errors import InputError, OutputError
 from portrayer.image import files
-from portrayer.settings import agreed, consent_file
 from portrayer.tasks.options import options
 
 STATEMENT = "I have the right to use these faces"
@@ -26,6 +25,8 @@ def ask(yes: bool) -> None:
     Only what is said on the terminal is kept. Raises :class:`InputError` if the answer is no, or
     nobody is there to give one.
     """
+    from portrayer.settings import agreed, consent_file
+
     if yes or agreed(STATEMENT):
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):

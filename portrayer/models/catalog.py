@@ -10,11 +10,29 @@ from portrayer.errors import UnknownModel
 from portrayer.models.spec import ModelSpec, Weights
 
 HALF = (127.5, 127.5, 127.5)  # as mean and as std: -1..1
+ALIYUN = "https://public-vigen-video.oss-cn-shanghai.aliyuncs.com/robin/models"
 
 
 def _ours(file: str, sha256: str, bytes: int, script: str) -> Weights:
     origin = f"trained by {script}, shipped in the package"
     return Weights(file, sha256, bytes, "Apache-2.0", origin)
+
+
+def _face(name: str, build: str, weights: Weights, side: int, output: str) -> ModelSpec:
+    return ModelSpec(name, "enhance", build, weights, side, HALF, HALF, output)
+
+
+def _gpen(side: int, bytes: int, *urls: str) -> ModelSpec:
+    weights = Weights(
+        file=f"gpen-{side}.safetensors",
+        sha256="",
+        bytes=bytes,
+        licence="non-commercial (academic use)",
+        origin="github.com/yangxy/GPEN",
+        urls=urls,
+        consent=True,
+    )
+    return _face(f"gpen-{side}", f"gpen:gpen{side}", weights, side, "picture")
 
 
 DETECTOR = _ours(
@@ -39,121 +57,44 @@ CATALOG: Mapping[str, ModelSpec] = {
             ),
             side=352,
         ),
-        ModelSpec(
-            name="face-detector",
-            task="enhance",
-            build="detector:Detector",
-            weights=DETECTOR,
-            side=640,
-            mean=HALF,
-            std=HALF,
-            output="map",
-        ),
-        ModelSpec(
-            name="face-detector-close",
-            task="enhance",
-            build="detector:Detector",
-            weights=DETECTOR,
-            side=320,
-            mean=HALF,
-            std=HALF,
-            output="map",
-        ),
-        ModelSpec(
-            name="face-landmarks",
-            task="enhance",
-            build="landmarker:Landmarker",
-            weights=_ours(
+        _face("face-detector", "detector:Detector", DETECTOR, 640, "map"),
+        _face("face-detector-close", "detector:Detector", DETECTOR, 320, "map"),
+        _face(
+            "face-landmarks",
+            "landmarker:Landmarker",
+            _ours(
                 file="face-landmarks.safetensors",
                 sha256="f7627fe920753349b92ac2efd10f32615d528127e954a5f0367340f07dfa73a8",
                 bytes=1_198_592,
                 script="train/landmarker.py",
             ),
-            side=128,
-            mean=HALF,
-            std=HALF,
-            output="points",
+            128,
+            "points",
         ),
-        ModelSpec(
-            name="portrait-restore",
-            task="enhance",
-            build="restorer:Restorer",
-            weights=_ours(
+        _face(
+            "portrait-restore",
+            "restorer:Restorer",
+            _ours(
                 file="portrait-restore.safetensors",
                 sha256="39b6cadfe82f2d461e201d6eff5a5b20e11c7587d4efc87a1ff43a12a0396b49",
                 bytes=5_023_994,
                 script="train/restorer.py",
             ),
-            side=256,
-            mean=HALF,
-            std=HALF,
-            output="map",
+            256,
+            "map",
         ),
-        ModelSpec(
-            name="gpen-256",
-            task="enhance",
-            build="gpen:gpen256",
-            weights=Weights(
-                file="gpen-256.safetensors",
-                sha256="",
-                bytes=75_517_192,
-                licence="non-commercial (academic use)",
-                origin="github.com/yangxy/GPEN",
-                urls=(
-                    "https://public-vigen-video.oss-cn-shanghai.aliyuncs.com/robin/models/"
-                    "GPEN-BFR-256.pth",
-                ),
-                consent=True,
-            ),
-            side=256,
-            mean=HALF,
-            std=HALF,
-            output="picture",
+        _gpen(256, 75_517_192, f"{ALIYUN}/GPEN-BFR-256.pth"),
+        _gpen(
+            512,
+            284_022_236,
+            f"{ALIYUN}/GPEN-BFR-512.pth",
+            "https://github.com/vinthony/video-retalking/releases/download/v0.0.1/GPEN-BFR-512.pth",
         ),
-        ModelSpec(
-            name="gpen-512",
-            task="enhance",
-            build="gpen:gpen512",
-            weights=Weights(
-                file="gpen-512.safetensors",
-                sha256="",
-                bytes=284_022_236,
-                licence="non-commercial (academic use)",
-                origin="github.com/yangxy/GPEN",
-                urls=(
-                    "https://public-vigen-video.oss-cn-shanghai.aliyuncs.com/robin/models/"
-                    "GPEN-BFR-512.pth",
-                    "https://github.com/vinthony/video-retalking/releases/download/v0.0.1/"
-                    "GPEN-BFR-512.pth",
-                ),
-                consent=True,
-            ),
-            side=512,
-            mean=HALF,
-            std=HALF,
-            output="picture",
-        ),
-        ModelSpec(
-            name="gpen-1024",
-            task="enhance",
-            build="gpen:gpen1024",
-            weights=Weights(
-                file="gpen-1024.safetensors",
-                sha256="",
-                bytes=284_843_696,
-                licence="non-commercial (academic use)",
-                origin="github.com/yangxy/GPEN",
-                urls=(
-                    "https://www.modelscope.cn/api/v1/models/damo/"
-                    "cv_gpen_image-portrait-enhancement-hires/repo"
-                    "?Revision=master&FilePath=pytorch_model.pt",
-                ),
-                consent=True,
-            ),
-            side=1024,
-            mean=HALF,
-            std=HALF,
-            output="picture",
+        _gpen(
+            1024,
+            284_843_696,
+            "https://www.modelscope.cn/api/v1/models/damo/cv_gpen_image-portrait-enhancement-hires"
+            "/repo?Revision=master&FilePath=pytorch_model.pt",
         ),
     )
 }

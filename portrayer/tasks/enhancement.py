@@ -52,11 +52,7 @@ MODES: Mapping[str, Mode] = {
     "strong": Mode(push=1.25, detail=20),
     "detail": Mode(push=1.0, detail=50),
 }
-MODELS = (
-    *(name for name, _ in finding.VIEWS),
-    finding.MESH,
-    *(r.model for r in RESTORERS.values()),
-)
+MODELS = (*finding.MODELS, *(r.model for r in RESTORERS.values()))
 QUIET, NOISY = 1.6, 2.8  # levels of noise: left alone below, taken as it is from there on
 FIXED = 80 * 2**20  # bytes for tiles and a portion of faces, whatever the photo's size
 PORTION = 24 * 2**20  # bytes of a request's answer: faces beyond that wait for the next

@@ -26,6 +26,7 @@ SHRINKS = ((1,), (1, 2))
 and once more at half the last, with a wide frame, for faces that the photo's own frame cuts."""
 FILLS = 0.6  # of the photo's long side: the faces that this third look is for
 MESH, MESH_SIDE, MESH_ROOM = "face-landmarks", 128, 1.5  # its crop, times the box's longer side
+MODELS = (*(name for name, _ in VIEWS), MESH)
 CELL = 8  # pixels of the detector's square that one cell of its maps stands for
 CROWD = 256  # proposals at most that are looked at closely
 SAME, WITHIN = 0.45, 0.7  # intersection over union, and over the smaller: beyond, two are one face

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from portrayer.errors import InvalidOption, NoFaceFound, PortrayerError
-from portrayer.image import codec, harmony
-from portrayer.image.composite import confined
+from portrayer.errors import InvalidOption, NoFaceFound
+from portrayer.image import harmony
+from portrayer.image.composite import confined, over
 from portrayer.image.faces import Matrix, align, paste
 from portrayer.image.front import in_front
 from portrayer.image.geometry import limit
@@ -22,15 +21,16 @@ from portrayer.image.pyramid import blend
 from portrayer.tasks import enhancement
 from portrayer.tasks import faces as finding
 from portrayer.tasks.options import option
+from portrayer.tasks.pictures import picture as named
 from portrayer.tasks.task import Encoding, Infer, Product
 from portrayer.types import Face, Image, Matte
 
 TEMPLATE, SIDES = "ffhq", (256, 512, 1024)
 ROOM = 0.12  # of a face's box, around it: outside of that the target is not touched
 EDGE, SOFT = 0.02, 0.013  # of the crop's side: the border is drawn in, and made soft
-FIXED = 220 * 2**20  # bytes for what is done in one face's crop, at the largest
+FIXED = 110 * 2**20  # bytes for each of the two photos: half of what one face's crop takes
 OUTPUTS = ("original", "512", "1024", "2048")
-MODELS = tuple(name for name in enhancement.MODELS if not name.startswith("gpen"))
+MODELS = (*finding.MODELS, enhancement.RESTORERS["lite"].model)
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,10 @@ def rank(text: str, name: str, words: Sequence[str]) -> int | None:
 def memory(options: Fusion, pixels: int) -> int:
     """Host bytes that :func:`run` holds at its peak for a photo of so many pixels, itself included.
 
-    Measured: the photo, two more of its size, and what one face's crop takes.
+    Measured: the photo, two more of its size, and what one face's crop takes, shared by both
+    photos.
     """
-    return FIXED // 2 + 9 * pixels
+    return FIXED + 9 * pixels
 
 
 def run(images: Sequence[Image], options: Fusion, infer: Infer) -> Product:
@@ -107,7 +108,7 @@ def chosen(role: str, photo: Image, which: str, options: Fusion, infer: Infer) -
     if not found:
         raise NoFaceFound(f"no face was found in the {role} photo")
     if which.startswith("like:"):
-        return [most_like(photo_of(which[5:]), found, options, infer)]
+        return [most_like(named("target-face", which[5:]), found, options, infer)]
     at = rank(which, f"{role}-face", ("largest", "all"))
     if at is None:
         return found
@@ -130,17 +131,6 @@ def most_like(photo: Image, found: Sequence[Face], options: Fusion, infer: Infer
     return min(found, key=apart)
 
 
-def photo_of(path: str) -> Image:
-    """A photo from a file; :class:`InvalidOption` where it holds none."""
-    try:
-        return codec.decode(Path(path).read_bytes()).image
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or error
-        raise InvalidOption(f"{path!r} cannot be read: {reason}") from error
-    except PortrayerError as error:
-        raise InvalidOption(f"{path!r} is no photo: {error.reason}") from error
-
-
 def fused(source: Image, giver: Face, target: Image, taker: Face, options: Fusion) -> Image:
     """``target`` with one face fused, all in one square around it."""
     side = side_for(taker)
@@ -160,9 +150,8 @@ def fused(source: Image, giver: Face, target: Image, taker: Face, options: Fusio
     front = harmony.grain(front, back, mask)
     made = blend(mixed(front, back, options.blend), back, mask)
     made = harmony.smooth(made, mask, options.skin_smooth)
-    made = within(
-        harmony.look(made, options.brightness, options.contrast, options.saturation), made, mask
-    )
+    looked = harmony.look(made, options.brightness, options.contrast, options.saturation)
+    made = over(looked, mask, made)
     return paste(target, [there], [made], [outward], [1.0], colour=0)
 
 
@@ -187,14 +176,6 @@ def moved(mesh: Mesh, matrix: Matrix) -> Mesh:
 def mixed(front: Image, back: Image, share: float) -> Image:
     """``share`` of the front over the back."""
     return np.rint(back + np.float32(share) * (front.astype(np.float32) - back)).astype(np.uint8)
-
-
-def within(front: Image, back: Image, mask: Matte) -> Image:
-    """``front`` where the mask is."""
-    if front is back:
-        return back
-    weight = mask[..., None]
-    return np.rint(weight * front + (1 - weight) * back).astype(np.uint8)
 
 
 def around(face: Face) -> Face:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from os.path import isfile
-from pathlib import Path
 
 import numpy as np
 
-from portrayer.errors import InvalidOption, PortrayerError
-from portrayer.image import codec, composite
+from portrayer.errors import InvalidOption
+from portrayer.image import composite
 from portrayer.image import matte as mattes
 from portrayer.image.geometry import crop, fit, limit, resize
 from portrayer.models.catalog import spec
 from portrayer.tasks.options import option
+from portrayer.tasks.pictures import picture
 from portrayer.tasks.task import Encoding, Infer, Product
 from portrayer.types import Image, Matte
 
@@ -148,7 +147,8 @@ def on(background: str, colours: Image, matte: Matte, image: Image) -> Image:
         return composite.over(colours, matte, composite.blurred(image, matte))
     if background in NAMED or background.startswith("#"):
         return composite.over_colour(colours, matte, colour(background))
-    return composite.over(colours, matte, composite.cover(picture(Path(background)), *matte.shape))
+    behind = composite.cover(picture("background", background), *matte.shape)
+    return composite.over(colours, matte, behind)
 
 
 def colour(text: str) -> tuple[int, int, int, int]:
@@ -158,19 +158,3 @@ def colour(text: str) -> tuple[int, int, int, int]:
         digits = "".join(2 * digit for digit in digits)
     r, g, b, *a = bytes.fromhex(digits)
     return r, g, b, a[0] if a else 255
-
-
-def picture(path: Path) -> Image:
-    """A background picture (H, W, 3); :class:`InvalidOption` where the file holds none."""
-    try:
-        return _decoded(path, path.stat().st_mtime_ns)
-    except OSError as error:
-        raise InvalidOption(f"background is {str(path)!r}: {error.strerror or error}") from error
-    except PortrayerError as error:
-        raise InvalidOption(f"background is {str(path)!r}: {error.reason}") from error
-
-
-@lru_cache(maxsize=2)
-def _decoded(path: Path, changed: int) -> Image:
-    """Decoded once for a whole folder; again when the file has ``changed`` (its time, in ns)."""
-    return codec.decode(path.read_bytes()).image

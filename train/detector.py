@@ -18,14 +18,9 @@ import sys
 import time
 from pathlib import Path
 
-MALLOC = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": "100000000000",
-    "MALLOC_TOP_PAD_": "268435456",
-}
-if any(os.environ.get(name) != value for name, value in MALLOC.items()):
-    os.environ |= MALLOC  # glibc reads these at start-up only
-    os.execv(sys.executable, [sys.executable, *sys.argv])
+import allocator
+
+allocator.keep()
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 

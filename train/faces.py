@@ -7,6 +7,7 @@ left mouth corner, the subject's right, which is left in the picture.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,36 +58,59 @@ def portraits(folder: Path) -> list[Face]:
     return found
 
 
-def people(data: Path, held: bool) -> list[Face]:
-    """The largest face of each photo of real people, found by a teacher: of those held out for
-    measuring (the split val, and every third of the others), or of the rest.
-    """
-    net = cv2.FaceDetectorYN.create(str(data / "teachers/yunet_n_dynamic.onnx"), "", (320, 320))
-    net.setScoreThreshold(0.8)
-    found = []
-    for at, line in enumerate((data / "stock/manifest.jsonl").read_text().splitlines()):
-        row = json.loads(line)
-        if row["kind"] == "scene" or (row.get("split") == "val" or at % 3 == 0) != held:
-            continue
-        image = cv2.imread(str(data / "stock" / row["photo"]))
+class Finder:
+    """A teacher's eye for faces, at 800 pixels at most."""
+
+    def __init__(self, data: Path) -> None:
+        path = str(data / "teachers/yunet_n_dynamic.onnx")
+        self.net = cv2.FaceDetectorYN.create(path, "", (320, 320), 0.8)
+
+    def __call__(self, image: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Box x y w h and points (5, 2) of each face in (H, W, 3) RGB, in its pixels."""
         scale = min(1.0, 800 / max(image.shape[:2]))
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        net.setInputSize(small.shape[1::-1])
-        rows = net.detect(small)[1]
-        best = None if rows is None else max(rows, key=lambda row: row[2])
-        if best is not None and best[2] / scale > 60:
-            box, points = best[:4] / scale, best[4:14].reshape(5, 2) / scale
-            name = f"../../stock/{row['photo']}"  # from where the portraits' photos lie
-            found.append(Face(name, "val" if held else "train", box, points))
+        self.net.setInputSize(small.shape[1::-1])
+        rows = self.net.detect(small[..., ::-1].copy())[1]
+        for row in () if rows is None else rows / scale:
+            yield row[:4], row[4:14].reshape(5, 2)
+
+
+def of_people(data: Path, held: bool) -> list[Path]:
+    """Photos of real people: those held out for measuring (the split val, and every third of the
+    others), or the rest.
+    """
+    rows = map(json.loads, (data / "stock/manifest.jsonl").read_text().splitlines())
+    return [
+        data / "stock" / row["photo"]
+        for at, row in enumerate(rows)
+        if row["kind"] != "scene" and (row.get("split") == "val" or at % 3 == 0) == held
+    ]
+
+
+def people(data: Path, held: bool) -> list[Face]:
+    """The largest face of each photo of real people, found by a teacher."""
+    finder, found = Finder(data), []
+    for path in of_people(data, held):
+        seen = list(finder(read(path)))
+        if seen:
+            box, points = max(seen, key=lambda face: face[0][2])
+            if box[2] > 60:
+                name = f"../../{path.relative_to(data)}"  # from where the portraits' photos lie
+                found.append(Face(name, "val" if held else "train", box, points))
     return found
+
+
+def read(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise SystemExit(f"cannot read {path}")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def photo(folder: Path, face: Face) -> np.ndarray:
     """(H, W, 3) uint8 RGB."""
-    image = cv2.imread(str(folder / "photo" / face.photo), cv2.IMREAD_COLOR)
-    if image is None:
-        raise SystemExit(f"cannot read {folder / 'photo' / face.photo}")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return read(folder / "photo" / face.photo)
 
 
 def level(

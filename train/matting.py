@@ -19,18 +19,9 @@ import threading
 import time
 from pathlib import Path
 
-for name, value in {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": "100000000000",
-    "MALLOC_TOP_PAD_": "268435456",
-}.items():
-    if os.environ.get(name) != value:  # glibc reads these at start-up only
-        os.environ |= {
-            "MALLOC_MMAP_MAX_": "0",
-            "MALLOC_TRIM_THRESHOLD_": "100000000000",
-            "MALLOC_TOP_PAD_": "268435456",
-        }
-        os.execv(sys.executable, [sys.executable, *sys.argv])
+import allocator
+
+allocator.keep()
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 

@@ -18,19 +18,15 @@ import threading
 import time
 from pathlib import Path
 
-MALLOC = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": "100000000000",
-    "MALLOC_TOP_PAD_": "268435456",
-}
-if any(os.environ.get(name) != value for name, value in MALLOC.items()):
-    os.environ |= MALLOC  # glibc reads these at start-up only
-    os.execv(sys.executable, [sys.executable, *sys.argv])
+import allocator
+
+allocator.keep()
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
 import cv2  # noqa: E402
 import degrade  # noqa: E402
+import faces as known  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
@@ -63,24 +59,15 @@ def portraits(data: Path, split: str) -> list[np.ndarray]:
 
 
 def stock(data: Path, held: bool, least: float = EYES) -> list[np.ndarray]:
-    """Aligned faces of real people, found by the teacher; of photos held out for measuring (the
-    split val, and every third of the others), or of the rest.
-    """
-    net = cv2.FaceDetectorYN.create(str(data / "teachers/yunet_n_dynamic.onnx"), "", (320, 320))
-    net.setScoreThreshold(0.8)
-    found = []
-    for at, line in enumerate((data / "stock/manifest.jsonl").read_text().splitlines()):
-        row = json.loads(line)
-        if (row.get("split") == "val" or at % 3 == 0) != held or row["kind"] == "scene":
-            continue
-        image = cv2.imread(str(data / "stock" / row["photo"]))
-        scale = min(1.0, 800 / max(image.shape[:2]))
-        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        net.setInputSize(small.shape[1::-1])
-        for face in net.detect(small)[1] if net.detect(small)[1] is not None else ():
-            points = face[4:14].reshape(5, 2) / scale
-            if distance(points) >= least:
-                found.append(align(image[..., ::-1].copy(), points, "ffhq", SIDE)[0])
+    """Aligned faces of real people, held out for measuring or not, found by a teacher."""
+    finder, found = known.Finder(data), []
+    for path in known.of_people(data, held):
+        image = known.read(path)
+        found += [
+            align(image, points, "ffhq", SIDE)[0]
+            for _, points in finder(image)
+            if distance(points) >= least
+        ]
     return found
 
 

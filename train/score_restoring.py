@@ -7,7 +7,6 @@ bicubic picture; identity: cosine of a face embedding to the one of the good fac
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import cv2
 import degrade
+import faces as known
 import numpy as np
 
 from portrayer import Studio
@@ -36,22 +36,10 @@ class Face:
 
 def real(data: Path) -> list[Face]:
     """Faces of real photos that no network of ours was trained to restore."""
-    photos = sorted((data / "real/photo").glob("*"))
-    for at, line in enumerate((data / "stock/manifest.jsonl").read_text().splitlines()):
-        row = json.loads(line)
-        if row["kind"] != "scene" and (row.get("split") == "val" or at % 3 == 0):
-            photos.append(data / "stock" / row["photo"])
-    net = cv2.FaceDetectorYN.create(str(data / "teachers/yunet_n_dynamic.onnx"), "", (320, 320))
-    net.setScoreThreshold(0.8)
-    out = []
-    for path in photos:
+    finder, out = known.Finder(data), []
+    for path in [*sorted((data / "real/photo").glob("*")), *known.of_people(data, held=True)]:
         image = codec.decode(path.read_bytes()).image
-        scale = min(1.0, 800 / max(image.shape[:2]))
-        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        net.setInputSize(small.shape[1::-1])
-        found = net.detect(small[..., ::-1].copy())[1]
-        for face in () if found is None else found:
-            points = face[4:14].reshape(5, 2) / scale
+        for _, points in finder(image):
             eyes = float(np.linalg.norm(points[0] - points[1]))
             if eyes < LEAST:
                 continue

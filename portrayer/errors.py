@@ -50,6 +50,19 @@ class InvalidOption(InputError):
     code = "option"
 
 
+class KeyReused(InputError):
+    """An idempotency key came again with another request."""
+
+    code = "key-reused"
+    advice = "send a new key with a new request"
+
+
+class NotReady(InputError):
+    """What was asked for does not exist yet, or not any more."""
+
+    code = "not-ready"
+
+
 class OutputError(InputError):
     """The result cannot be written where it was asked to go."""
 
@@ -86,6 +99,18 @@ class UnknownJob(NotFound):
     """The ledger holds no job with this name."""
 
     code = "unknown-job"
+
+
+class UnknownItem(NotFound):
+    """The ledger holds no item with this number."""
+
+    code = "unknown-item"
+
+
+class Canceled(PortrayerError):
+    """The work was given up because nobody wants it any more."""
+
+    code = "canceled"
 
 
 class CapacityError(PortrayerError):

@@ -24,8 +24,9 @@ Rooms = tuple[str, ...]
 IMAGE: Rooms = ("image",)
 CUDA: Rooms = ("engine.device", "engine.cuda")
 TORCH: Rooms = ("nets", "models", *CUDA)
-THREADS: Rooms = ("engine", "pipeline", "studio", "jobs.runner", "jobs.store")
-DOWNLOAD: Rooms = ("models.weights",)
+THREADS: Rooms = ("engine", "pipeline", "studio", "jobs.child", "jobs.runner", "jobs.store")
+DOWNLOAD: Rooms = ("models.weights", "server.remote")
+SERVER: Rooms = ("server",)
 
 # Modules, by the rooms that may import them. A room is a module with all that lies in it.
 MODULES: Mapping[str, Rooms] = {
@@ -46,7 +47,14 @@ MODULES: Mapping[str, Rooms] = {
     "concurrent": THREADS,
     "queue": THREADS,
     "multiprocessing": THREADS,
-    "asyncio": ("server",),
+    "asyncio": SERVER,
+    "fastapi": SERVER,
+    "starlette": SERVER,
+    "uvicorn": SERVER,
+    "python_multipart": SERVER,
+    "prometheus_client": SERVER,
+    "zipstream": SERVER,
+    "pynvml": ("engine.nvml",),
     "urllib.request": DOWNLOAD,
     "http.client": DOWNLOAD,
     "requests": DOWNLOAD,
@@ -222,6 +230,10 @@ BREACHES = [
     (imports, "jobs/backend.py", "import threading"),
     (imports, "studio.py", "from rich.progress import Progress"),
     (imports, "cli.py", "import urllib.request"),
+    (imports, "cli/serve.py", "import uvicorn"),
+    (imports, "jobs/runner.py", "import asyncio"),
+    (imports, "server/routes.py", "import threading"),
+    (imports, "server/routes.py", "import http.client"),
     (names, "models/model.py", "model.to(x).cuda()"),
     (names, "engine/memory.py", "torch.backends.cuda.matmul"),
     (names, "cli.py", "os.environ['HOME']"),

@@ -1,11 +1,10 @@
 """One photo, in a straight line: admit, decode, task, encode.
 
-Threads meet only in the engine and in the budget.
+Threads meet only in the engine, in the budget and in the precedence.
 """
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -20,10 +19,12 @@ from numpy.typing import NDArray
 
 from portrayer.engine.engine import Engine
 from portrayer.engine.memory import Budget
+from portrayer.engine.precedence import Course, Precedence, Watch
 from portrayer.errors import DecodeError, EngineClosed, ImageTooLarge, InputError
-from portrayer.image import codec, files
+from portrayer.image import codec, files, thumbnail
 from portrayer.image.codec import Credits, Decoded
 from portrayer.image.credits import of_result
+from portrayer.tasks import pictures
 from portrayer.tasks import task as find_task
 from portrayer.tasks.options import read
 from portrayer.tasks.task import Task
@@ -81,14 +82,18 @@ class Result:
 
         With ``output="both"`` the matte is written beside it as ``NAME.matte.png``.
         """
-        path = Path(path)
+        self.write(Path(path))
+        return Path(path)
+
+    def write(self, path: Path) -> int:
+        """As :meth:`save`; the bytes of the image's file."""
         blob = self.encode(codec.format_of(path, self.options.format))
         if getattr(self.options, "output", "") == "both" and self.matte is not None:
             grey = np.rint(self.matte * 255).astype(np.uint8)
             matte = codec.encode(grey, "png", credits=self.credits)
             files.write(path.with_name(f"{path.stem}.matte.png"), matte)
         files.write(path, blob)
-        return path
+        return len(blob)
 
 
 class Pipeline:
@@ -100,6 +105,7 @@ class Pipeline:
 
     def __init__(self, engine: Engine, host: Budget, *, workers: int, max_pixels: int) -> None:
         self.engine, self.host, self.workers, self.max_pixels = engine, host, workers, max_pixels
+        self._precedence = Precedence()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="photo")
 
     def run(
@@ -110,17 +116,40 @@ class Pipeline:
         *,
         priority: int = 0,
         seconds: float | None = None,
+        watch: Watch | None = None,
     ) -> Result:
         """One photo (or as many inputs as the task takes), in this thread.
 
-        ``options``: names and values, or the task's option dataclass. ``seconds``: how long it may
-        take. Raises :class:`PortrayerError` subclasses only, for anything a caller or an operator
-        can mend.
+        ``options``: names and values, or the task's option dataclass. ``priority``: higher goes
+        first, on the device and on the host. ``seconds``: how long it may take; what runs on the
+        device is waited for. ``watch``: hears "decode", "task" and "infer" as each begins. Raises
+        :class:`PortrayerError` subclasses only, for anything a caller or an operator can mend, and
+        what ``watch`` raises.
         """
-        row, chosen = find_task(task), chosen_options(task, options)
-        deadline = None if seconds is None else time.monotonic() + seconds
-        with self._admitted(row, chosen, inputs) as opened:
-            return self._process(row, opened, chosen, priority, deadline)
+        course = Course(self._precedence, watch, priority, seconds)
+        with self._finished(task, inputs, options, course) as result:
+            return result
+
+    @contextmanager
+    def process(
+        self,
+        task: str,
+        inputs: Sequence[Source],
+        options: Mapping[str, Any] | Any = (),
+        *,
+        priority: int = 0,
+        seconds: float | None = None,
+        watch: Watch | None = None,
+    ) -> Iterator[Result]:
+        """As :meth:`run`, for a result that is encoded in the block: one stage more, "encode".
+
+        Until its end the photo keeps its memory and its precedence.
+        """
+        course = Course(self._precedence, watch, priority, seconds)
+        with self._finished(task, inputs, options, course) as result:
+            course.enter("encode")
+            yield result
+            course.leave()
 
     def map(
         self,
@@ -160,28 +189,44 @@ class Pipeline:
             raise EngineClosed("the pipeline is closed") from None
 
     def process_file(
-        self, task: str, options: Mapping[str, Any], source: Path, target: Path
+        self,
+        task: str,
+        options: Mapping[str, Any],
+        source: Path,
+        target: Path,
+        watch: Watch | None = None,
     ) -> Mapping[str, Any]:
         """A file to a file; what a ledger wants to remember of it.
 
         ``source`` is the last of the task's inputs. ``options`` hold the paths of those before it,
-        by their names, beside the task's own.
+        by their names, beside the task's own. ``watch`` hears each stage as it begins; what it
+        raises ends the photo there, and nothing is written.
         """
-        row, wish = find_task(task), dict(options)
-        sources = [wish.pop(name) for name in row.inputs[:-1] if name in wish]
-        chosen = chosen_options(task, wish)
-        with self._admitted(row, chosen, [*sources, source]) as opened:
-            result = self._process(row, opened, chosen, 0, None)
-            start = time.perf_counter()
-            result.save(target)
-        timings = {**result.timings, "encode": time.perf_counter() - start}
+        wish = dict(options)
+        sources = [wish.pop(name) for name in find_task(task).inputs[:-1] if name in wish]
+        with self.process(task, [*sources, source], wish, watch=watch) as result:
+            size = result.write(target)
         found = {} if result.faces is None else {"faces": len(result.faces)}
         return found | {
             "device": result.device,
             "precision": result.precision,
             "batch": result.batch,
-            "seconds": {name: round(value, 5) for name, value in timings.items()},
+            "width": result.image.shape[1],
+            "height": result.image.shape[0],
+            "format": codec.format_of(target, result.options.format),
+            "bytes": size,
+            "seconds": {name: round(value, 5) for name, value in result.timings.items()},
         }
+
+    def thumbnail(self, source: Path, side: int) -> bytes:
+        """The file's picture as a WebP of at most ``side`` pixels a side, upright, its alpha kept.
+
+        Raises what :func:`open_source` and :func:`codec.decode` raise.
+        """
+        blob = read_source(source)
+        header = codec.probe(blob, max_pixels=self.max_pixels)
+        with self.host.reserve(thumbnail.memory(header)):
+            return thumbnail.make(blob, side, max_pixels=self.max_pixels)
 
     def close(self) -> None:
         """Finish the photos that are worked on, refuse the ones that wait."""
@@ -189,46 +234,44 @@ class Pipeline:
         self.engine.close()
 
     @contextmanager
-    def _admitted(
-        self, row: Task, options: Any, sources: Sequence[Source]
-    ) -> Iterator[Sequence[Input]]:
-        """The inputs, with the host memory reserved that they need at their peak."""
-        if len(sources) != len(row.inputs):
+    def _finished(
+        self, task: str, inputs: Sequence[Source], options: Any, course: Course
+    ) -> Iterator[Result]:
+        """The result, as long as the host memory is reserved that it needed at its peak."""
+        row, chosen = find_task(task), chosen_options(task, options)
+        if len(inputs) != len(row.inputs):
             wanted = ", ".join(row.inputs)
-            raise InputError(f"{row.name} takes {wanted}; {len(sources)} inputs were given")
-        opened = row.each(partial(open_source, max_pixels=self.max_pixels), sources)
-        need = sum(max(photo.bytes, row.memory(options, photo.pixels)) for photo in opened)
-        with self.host.reserve(need):
-            yield opened
+            raise InputError(f"{row.name} takes {wanted}; {len(inputs)} inputs were given")
+        opened = row.each(partial(open_source, max_pixels=self.max_pixels), inputs)
+        need = sum(max(photo.bytes, row.memory(chosen, photo.pixels)) for photo in opened)
+        need += pictures.memory(chosen)
+        memory = self.host.reserve(need, course.left, priority=course.priority)
+        with self._precedence.working(course.priority, memory):
+            yield self._process(row, opened, chosen, course)
 
-    def _process(
-        self,
-        row: Task,
-        opened: Sequence[Input],
-        options: Any,
-        priority: int,
-        deadline: float | None,
-    ) -> Result:
-        clock = Stopwatch()
+    def _process(self, row: Task, opened: Sequence[Input], options: Any, course: Course) -> Result:
+        course.enter("decode")
         decoded = row.each(lambda photo: photo.decode(), opened)
-        clock.lap("decode")
         ran: list[tuple[str, str, int]] = []
         forwards: dict[str, tuple[int, ...]] = {}
 
         def infer(model: str, samples: NDArray[np.uint8]) -> NDArray[np.float32]:
-            clock.lap("task")
-            answer = self.engine.infer(model, samples, priority=priority, deadline=deadline)
+            course.enter("infer")
+            answer = self.engine.infer(
+                model, samples, priority=course.priority, deadline=course.deadline
+            )
             ran.append((answer.device, answer.precision, answer.batch))
             forwards[model] = (*forwards.get(model, ()), *answer.forwards)
-            clock.lap("infer")
+            course.enter("task")
             return answer.arrays
 
+        course.enter("task")
         product = row.run([d.image for d in decoded], options, infer)
-        clock.lap("task")
+        course.leave()
         return Result(
             image=product.image,
             matte=product.matte,
-            timings=clock.seconds,
+            timings=course.seconds,
             device=ran[0][0] if ran else "",
             precision=ran[0][1] if ran else "",
             batch=max((batch for _, _, batch in ran), default=0),
@@ -237,19 +280,6 @@ class Pipeline:
             faces=product.faces,
             forwards=forwards,
         )
-
-
-class Stopwatch:
-    """Seconds by stage: each lap adds what has passed since the last one."""
-
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        self.seconds: dict[str, float] = {}
-        self._clock, self._last = clock, clock()
-
-    def lap(self, stage: str) -> None:
-        now = self._clock()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self._last = now
 
 
 def chosen_options(task: str, options: Mapping[str, Any] | Any) -> Any:
@@ -265,11 +295,7 @@ def open_source(source: Source, max_pixels: int = codec.MAX_PIXELS) -> Input:
     more than ``max_pixels``, :class:`InputError` for a file that cannot be read.
     """
     if isinstance(source, (str, Path)):
-        try:
-            source = Path(source).read_bytes()
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"{str(source)!r} cannot be read: {reason}") from error
+        source = read_source(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
         blob = bytes(source)
         header = codec.probe(blob, max_pixels=max_pixels)
@@ -285,6 +311,15 @@ def open_source(source: Source, max_pixels: int = codec.MAX_PIXELS) -> Input:
         return _at_hand(source, source.size, codec.from_pillow, max_pixels)
     what = type(source).__name__
     raise DecodeError(f"{what} is no photo: give a path, bytes, an array or a Pillow image")
+
+
+def read_source(path: str | Path) -> bytes:
+    """The bytes of a photo's file; :class:`InputError` where it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{str(path)!r} cannot be read: {reason}") from error
 
 
 def _at_hand(

@@ -5,30 +5,87 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 
 from portrayer.errors import InvalidOption
 
 PREFIX = "PORTRAYER_"
 
 
-def _models() -> Path:
+def _own() -> Path:
     """The platform's place for what belongs to a user and is not settings."""
     places = {"win32": os.environ.get("LOCALAPPDATA") or "~/AppData/Local"}
     places["darwin"] = "~/Library/Application Support"
     place = os.environ.get("XDG_DATA_HOME") or places.get(sys.platform, "~/.local/share")
-    return Path(os.path.expanduser(place)) / "portrayer" / "models"
+    return Path(os.path.expanduser(place)) / "portrayer"
+
+
+def _at_home(folder: object) -> object:
+    if folder == "":
+        raise ValueError("a folder is needed")
+    return os.path.expanduser(folder) if isinstance(folder, str) else folder
+
+
+class Server(BaseModel):
+    """How ``portrayer serve`` runs: section ``[server]``, or ``PORTRAYER_SERVER_<FIELD>``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=7860, ge=0, le=65_535, description="port, 0 for any free one")
+    data: Path = Field(
+        default_factory=lambda: _own() / "server", description="folder of uploads and results"
+    )
+    token: SecretStr = Field(
+        default=SecretStr(""), description="what clients must send; any but a loopback address asks"
+    )
+    hosts: str = Field(
+        default="", description="names it is reached by without a token, beside localhost, by comma"
+    )
+    max_upload: ByteSize = Field(default=ByteSize(64 << 20), description="bytes of one photo")
+    max_request: ByteSize = Field(default=ByteSize(8 << 30), description="bytes of one request")
+    max_files: int = Field(default=2000, ge=1, description="photos in one job")
+    max_queue: int = Field(default=20_000, ge=1, description="photos that may wait in all jobs")
+    max_waiting: int = Field(
+        default=32, ge=1, description="photos that are answered at once, with those that wait"
+    )
+    deadline: float = Field(default=60, gt=0, description="seconds for a photo answered at once")
+    keep_days: float = Field(default=7, gt=0, description="finished jobs older than this go")
+    keep: ByteSize = Field(
+        default=ByteSize(20 << 30), description="bytes of finished jobs beyond which the oldest go"
+    )
+    spare_disk: ByteSize = Field(
+        default=ByteSize(512 << 20), description="bytes left free on the disk"
+    )
+    image_url: bool = Field(default=False, description="fetch photos from public addresses")
+    logs: Literal["auto", "json", "plain"] = Field(
+        default="auto", description="json, plain, or plain on a terminal alone"
+    )
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _folder(cls, folder: object) -> object:
+        return _at_home(folder)
 
 
 class Settings(BaseModel):
     """How this installation runs.
 
-    Every field can be set in ``config.toml``, all but ``presets`` as ``PORTRAYER_<FIELD>``.
+    Every field can be set in ``config.toml``, all but ``presets`` as ``PORTRAYER_<FIELD>``, and
+    those of ``server`` as ``PORTRAYER_SERVER_<FIELD>``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,17 +112,18 @@ class Settings(BaseModel):
     max_pixels: int = Field(
         default=64_000_000, ge=1, description="larger photos are refused before decoding"
     )
-    models: Path = Field(default_factory=_models, description="folder of the models that you bring")
+    models: Path = Field(
+        default_factory=lambda: _own() / "models", description="folder of the models that you bring"
+    )
     presets: Mapping[str, Mapping[str, Any]] = Field(
         default={}, description="presets of one's own, by name"
     )
+    server: Server = Field(default_factory=Server, description="how the server runs")
 
     @field_validator("models", mode="before")
     @classmethod
-    def _at_home(cls, folder: object) -> object:
-        if folder == "":
-            raise ValueError("a folder is needed")
-        return os.path.expanduser(folder) if isinstance(folder, str) else folder
+    def _folder(cls, folder: object) -> object:
+        return _at_home(folder)
 
 
 def _home() -> Path:
@@ -99,24 +157,62 @@ def read_toml(path: Path) -> Mapping[str, Any]:
 def load(config: Path | None = None, **overrides: Any) -> Settings:
     """Settings from ``overrides`` that are not None, ``PORTRAYER_*``, the TOML file: first wins.
 
-    Raises :class:`InvalidOption` naming the setting and its source.
+    Those of a section, ``server``, are told apart one by one. Raises :class:`InvalidOption` naming
+    the setting and its source.
     """
     named = config or os.environ.get(PREFIX + "CONFIG")
     path = Path(named or _home() / "config.toml")
-    table = dict(read_toml(path)) if named or path.is_file() else {}
-    source = dict.fromkeys(table, f" in {path}")
-    for name in Settings.model_fields.keys() - {"presets"}:
-        variable = PREFIX + name.upper()
-        if variable in os.environ:
-            table[name], source[name] = os.environ[variable], f" in {variable}"
-    given = {name: value for name, value in overrides.items() if value is not None}
+    file = read_toml(path) if named or path.is_file() else {}
+    source: dict[tuple[str, ...], str] = {}
+    table: dict[str, Any] = {}
+    layers: Sequence[tuple[Mapping[str, Any], Callable[[Sequence[str]], str]]] = (
+        (file, lambda _: f" in {path}"),
+        (_variables(), lambda place: f" in {_variable(place)}"),
+        (overrides, lambda _: ""),
+    )
+    for values, told in layers:
+        for place, value in _leaves(values):
+            _set(table, place, value)
+            source[place] = told(place)
     try:
-        return Settings(**table | given)
+        return Settings(**table)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        top = str(first["loc"][0])
-        place = "" if top in given else source[top]
-        wrong = f"unknown (there are: {', '.join(Settings.model_fields)})"
-        said = wrong if first["type"] == "extra_forbidden" else first["msg"].lower()
-        raise InvalidOption(f"setting {name!r}{place}: {said}") from error
+        said = [source[place] for place in source if place == first["loc"][: len(place)]]
+        there = Server if first["loc"][0] == "server" else Settings
+        wrong = f"unknown (there are: {', '.join(there.model_fields)})"
+        what = wrong if first["type"] == "extra_forbidden" else first["msg"].lower()
+        raise InvalidOption(f"setting {name!r}{''.join(said[:1])}: {what}") from error
+
+
+def _variables() -> Mapping[str, Any]:
+    """What the environment says, nested as settings are."""
+    found: dict[str, Any] = {}
+    plain = [(name,) for name in Settings.model_fields if name not in ("presets", "server")]
+    for place in (*plain, *(("server", name) for name in Server.model_fields)):
+        if _variable(place) in os.environ:
+            _set(found, place, os.environ[_variable(place)])
+    return found
+
+
+def _variable(place: Sequence[str]) -> str:
+    return PREFIX + "_".join(place).upper()
+
+
+def _leaves(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Where each value stands, and the value; what is None says nothing."""
+    for name, value in values.items():
+        if isinstance(value, BaseModel):
+            value = dict(value)
+        if name == "server" and isinstance(value, Mapping):
+            yield from (((name, *place), each) for place, each in _leaves(value))
+        elif value is not None:
+            yield (name,), value
+
+
+def _set(table: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
+    *sections, name = place
+    for section in sections:
+        table = table.setdefault(section, {})
+    table[name] = value

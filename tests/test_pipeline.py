@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from PIL import Image as Pillow
 
 from portrayer.engine.memory import Budget
 from portrayer.errors import (
+    Canceled,
+    DeadlineExceeded,
     DecodeError,
     ImageTooLarge,
     InputError,
@@ -24,12 +27,13 @@ from portrayer.errors import (
     UnknownTask,
 )
 from portrayer.image import codec
-from portrayer.pipeline import Pipeline, Result, open_source
+from portrayer.pipeline import Pipeline, open_source
 from portrayer.settings import Settings
 from portrayer.studio import Studio
 from portrayer.tasks import task as find_task
 from portrayer.tasks.matting import Matting
 from portrayer.types import Image
+from tests.engine.fakes import eventually
 from tests.portraits import admiral, astronaut
 
 
@@ -232,21 +236,88 @@ def test_saving_is_whole_or_not_at_all(studio: Studio, tmp_path: Path) -> None:
 def test_a_file_to_a_file(studio: Studio, tmp_path: Path) -> None:
     """What the ledger does: the result is written while its memory is still reserved."""
     (tmp_path / "a.jpg").write_bytes(admiral())
-    held: list[int] = []
+    stages: dict[str, int] = {}
 
-    class Watched(Result):
-        def save(self, path: str | Path) -> Path:
-            held.append(studio.pipeline.host.reserved)
-            return super().save(path)
+    def watch(stage: str) -> None:
+        stages[stage] = studio.pipeline.host.reserved
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("portrayer.pipeline.Result", Watched)
-        row = studio.pipeline.process_file("matte", {}, tmp_path / "a.jpg", tmp_path / "a.png")
-    assert held[0] > 0
-    assert codec.probe((tmp_path / "a.png").read_bytes()).format == "png"
-    assert set(row) == {"device", "precision", "batch", "seconds"}
-    assert set(row["seconds"]) == {"decode", "task", "infer", "encode"}
+    target = tmp_path / "a.png"
+    row = studio.pipeline.process_file("matte", {}, tmp_path / "a.jpg", target, watch)
+    assert list(stages) == list(row["seconds"]) == ["decode", "task", "infer", "encode"]
+    assert min(stages.values()) > 0
+    header = codec.probe(target.read_bytes())
+    assert (row["format"], row["width"], row["height"]) == ("png", header.width, header.height)
+    assert row["bytes"] == target.stat().st_size
     assert row["device"] == "cpu"
+    assert set(row) == {
+        *("device", "precision", "batch", "seconds"),
+        *("width", "height", "bytes", "format"),
+    }
+
+
+def test_who_watches_hears_every_stage(studio: Studio) -> None:
+    """In turn, as the task goes: a photo looked at twice is inferred twice."""
+    heard: list[str] = []
+    studio.pipeline.run("matte", [astronaut()], {"looks": 2}, watch=heard.append)
+    assert heard == ["decode", "task", "infer", "task", "infer", "task"]
+
+
+STAGES = ("decode", "task", "infer", "task", "encode")
+
+
+@pytest.mark.parametrize("border", range(len(STAGES)))
+def test_a_watch_ends_the_photo(studio: Studio, border: int, tmp_path: Path) -> None:
+    """At whatever stage it raises: memory comes back, nothing waits, no file is there."""
+    (tmp_path / "a.jpg").write_bytes(admiral())
+    heard: list[str] = []
+
+    def watch(stage: str) -> None:
+        heard.append(stage)
+        if len(heard) > border:
+            raise Canceled("nobody wants it")
+
+    with pytest.raises(Canceled):
+        studio.pipeline.process_file("matte", {}, tmp_path / "a.jpg", tmp_path / "b.png", watch)
+    assert tuple(heard) == STAGES[: border + 1]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
+    assert studio.pipeline.host.reserved == 0
+    assert studio.pipeline.engine.stats().waiting == 0
+    assert not studio.pipeline._precedence._working
+
+
+def test_a_result_is_encoded_in_its_place(studio: Studio) -> None:
+    """In the block the photo still holds its memory; then it is given back, also by an error."""
+    heard: list[str] = []
+    with studio.pipeline.process("matte", [astronaut()], watch=heard.append) as result:
+        assert studio.pipeline.host.reserved > 0
+        assert codec.probe(result.encode("webp")).format == "webp"
+    assert heard[-1] == "encode"
+    assert result.timings["encode"] > 0
+    assert studio.pipeline.host.reserved == 0
+    with pytest.raises(KeyError), studio.pipeline.process("matte", [astronaut()]):
+        raise KeyError
+    assert studio.pipeline.host.reserved == 0
+
+
+def test_the_higher_priority_goes_first(studio: Studio) -> None:
+    """While a photo of a higher priority is worked on, one of a lower one does not begin."""
+    began, done = threading.Event(), threading.Event()
+
+    def watch(stage: str) -> None:
+        began.set()
+
+    def later() -> None:
+        studio.pipeline.run("matte", [astronaut()], watch=watch)
+        done.set()
+
+    with studio.pipeline.process("matte", [astronaut()], priority=1):
+        held = studio.pipeline.host.reserved
+        thread = threading.Thread(target=later)
+        thread.start()
+        assert eventually(lambda: studio.pipeline.host.reserved > held)
+        assert not began.wait(0.1)
+    assert done.wait(20)
+    thread.join()
 
 
 def test_a_tight_budget_is_kept(studio: Studio) -> None:
@@ -267,12 +338,72 @@ def test_a_tight_budget_is_kept(studio: Studio) -> None:
         tight._pool.shutdown()  # the engine is shared with the other tests
 
 
+def test_pictures_that_options_name_are_counted(studio: Studio, tmp_path: Path) -> None:
+    """Host memory is reserved for a background's file as it is for the photo."""
+    ground = tmp_path / "ground.png"
+    ground.write_bytes(codec.encode(np.zeros((400, 500, 3), np.uint8)))
+    held: list[int] = []
+    for background in ("white", str(ground)):
+        wish = Matting(background=background)
+        with studio.pipeline.process("matte", [astronaut()], wish):
+            held.append(studio.pipeline.host.reserved)
+    assert held[1] - held[0] >= 3 * 400 * 500
+
+
 def test_the_time_allowed_is_kept(studio: Studio) -> None:
     """A photo that cannot be done in time is given up in one line."""
     with pytest.raises(PortrayerError) as caught:
         studio.pipeline.run("matte", [astronaut()], seconds=0)
     assert caught.value.code == "deadline"
     told(caught.value)
+
+
+def test_the_time_allowed_bounds_the_wait_for_memory(studio: Studio) -> None:
+    """A photo in line for host memory gives up its place in time, and says so in one line."""
+    host = Budget(100 * 2**20, "host memory")
+    full = Pipeline(studio.pipeline.engine, host, workers=1, max_pixels=10**8)
+    with host.reserve(host.total), pytest.raises(DeadlineExceeded, match="host memory") as caught:
+        full.run("matte", [astronaut()], seconds=0.05)
+    told(caught.value)
+    assert host.reserved == 0
+    assert full.run("matte", [astronaut()], seconds=60).batch == 1
+
+
+def test_the_time_allowed_is_looked_at_between_stages(studio: Studio) -> None:
+    """The stage in which it ends is the last one."""
+    heard: list[str] = []
+
+    def watch(stage: str) -> None:
+        heard.append(stage)
+        while stage == "task" and time.monotonic() < end:
+            pass
+
+    end = time.monotonic() + 0.5
+    with pytest.raises(DeadlineExceeded):
+        studio.pipeline.run("matte", [astronaut()], seconds=0.5, watch=watch)
+    assert "infer" not in heard
+    assert studio.pipeline.host.reserved == 0
+
+
+def test_a_thumbnail(studio: Studio, tmp_path: Path) -> None:
+    """Small, upright, with the file's own alpha, under the host's budget; refused as photos are."""
+    file = tmp_path / "a.png"
+    studio.matte(admiral()).save(file)
+    with Pillow.open(io.BytesIO(studio.pipeline.thumbnail(file, 64))) as small:
+        assert (small.format, small.mode, max(small.size)) == ("WEBP", "RGBA", 64)
+    file.write_bytes(b"not a picture")
+    with pytest.raises(DecodeError):
+        studio.pipeline.thumbnail(file, 64)
+    with pytest.raises(InputError):
+        studio.pipeline.thumbnail(tmp_path / "gone.png", 64)
+    file.write_bytes(codec.encode(np.zeros((1000, 1000, 3), np.uint8)))
+    engine = studio.pipeline.engine
+    least = Pipeline(engine, Budget(2**20, "host memory"), workers=1, max_pixels=10**6)
+    with pytest.raises(OutOfMemory, match="host memory"):
+        least.thumbnail(file, 64)
+    file.write_bytes(codec.encode(np.zeros((1000, 1001, 3), np.uint8)))
+    with pytest.raises(ImageTooLarge):
+        least.thumbnail(file, 64)
 
 
 def test_results_are_values(studio: Studio) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,41 @@ def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         "max_pixels": ("1000", 1000),
         "models": ("models", Path("models")),
     }
-    assert {*said, "presets"} == set(Settings.model_fields)
+    assert {*said, "presets", "server"} == set(Settings.model_fields)
     for name, (text, _) in said.items():
         monkeypatch.setenv(PREFIX + name.upper(), text)
     monkeypatch.setenv("PORTRAYER_PRESETS", "nonsense")
-    assert load().model_dump() == {name: value for name, (_, value) in said.items()} | {
-        "presets": {}
-    }
+    found = {name: value for name, (_, value) in said.items()}
+    assert load().model_dump(exclude={"server"}) == found | {"presets": {}}
+
+
+def test_the_servers_settings_are_told_apart_one_by_one(
+    empty_house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File, variables and arguments each say some of a section, and the nearest word wins; a token
+    is not shown."""
+    write(empty_house / "config.toml", '[server]\nport = 1\nkeep = "2GiB"\nmax_files = 3\n')
+    monkeypatch.setenv("PORTRAYER_SERVER_PORT", "2")
+    monkeypatch.setenv("PORTRAYER_SERVER_TOKEN", "secret")
+    found = load(server={"max_files": 4, "host": None}).server
+    assert (found.port, found.keep, found.max_files, found.host) == (2, 2 << 30, 4, "127.0.0.1")
+    assert found.token.get_secret_value() == "secret"
+    assert "secret" not in repr(found)
+    assert load(**dict(load(server={"port": 5}))).server.port == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[server]\nport = 70000\n", "'server.port' in "),
+        ("[server]\nporto = 1\n", "'server.porto' in .* port, data"),
+        ("server = 1\n", "'server' in "),
+    ],
+)
+def test_a_wrong_setting_of_the_server_is_named(empty_house: Path, text: str, told: str) -> None:
+    """Where it stands and what there is."""
+    write(empty_house / "config.toml", text)
+    assert re.search(told, refused())
 
 
 def test_models_lie_with_what_is_the_users(

@@ -15,6 +15,8 @@ import portrayer
 from portrayer.cli import models
 from portrayer.cli.consent import OPTION, STATEMENT
 from portrayer.cli.flags import Command, task_flags
+from portrayer.cli.machine import Device, GpuMemory, Memory, Precision, RequireGpu, Workers
+from portrayer.cli.serve import serve
 from portrayer.errors import InputError
 from portrayer.tasks import TASKS
 from portrayer.tasks.task import Task
@@ -28,18 +30,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Device = Annotated[
-    str | None, typer.Option(help="auto, cpu, cuda, cuda:0,1 or mps", show_default=False)
-]
-Precision = Annotated[
-    str | None, typer.Option(help="auto, float32, bfloat16 or float16", show_default=False)
-]
-Memory = Annotated[
-    str | None, typer.Option(help="host memory that may be used: 4GiB, 60%", show_default=False)
-]
-GpuMemory = Annotated[
-    str | None, typer.Option(help="memory of each GPU that may be used", show_default=False)
-]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
@@ -113,12 +103,8 @@ def task_command(task: Task) -> None:
         precision: Precision = None,
         memory: Memory = None,
         gpu_memory: GpuMemory = None,
-        require_gpu: Annotated[
-            bool, typer.Option("--require-gpu", help="fail instead of running on the CPU")
-        ] = False,
-        workers: Annotated[
-            int | None, typer.Option(help="photos worked on at once", show_default=False)
-        ] = None,
+        require_gpu: RequireGpu = False,
+        workers: Workers = None,
         max_pixels: Annotated[
             int | None, typer.Option(help="refuse larger photos", show_default=False)
         ] = None,
@@ -168,6 +154,10 @@ for _task in TASKS.values():
     task_command(_task)
 
 app.add_typer(models.app, name="models")
+app.command(
+    help="Serve the HTTP API; photos that are sent are queued, and none is lost.",
+    short_help="Serve the HTTP API.",
+)(serve)
 
 
 @app.command(

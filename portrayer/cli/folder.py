@@ -18,9 +18,10 @@ from portrayer.errors import InputError, OutputError
 from portrayer.image import files
 from portrayer.image.codec import FORMATS
 from portrayer.jobs.backend import LocalBackend
+from portrayer.jobs.child import Child
 from portrayer.jobs.names import fold, plan
 from portrayer.jobs.record import Counts, Item, Job, State
-from portrayer.jobs.runner import Child, Event, Runner
+from portrayer.jobs.runner import Event, Runner
 from portrayer.jobs.store import Store
 from portrayer.settings import Settings
 from portrayer.tasks import TASKS
@@ -36,7 +37,7 @@ SETTLE = 1.0  # seconds in which a watched file must not have changed
 class Together(Store):
     """A ledger, some jobs of which are worked on as one, so that they share batches.
 
-    ``standing``: how the items of these jobs stand. ``results``: what any job writes, as far as
+    ``progress``: how the items of these jobs stand. ``results``: what any job writes, as far as
     it was :meth:`made` known. ``names``: of results, and of photos that are read: nothing is
     written over either.
     """
@@ -61,8 +62,8 @@ class Together(Store):
         """Work on these from now on; how they stand."""
         self._open = deque(jobs)
         each = [astuple(self.counts(job)) for job in self._open]
-        self.standing = Counts(*map(sum, zip(*each, strict=True)))
-        return self.standing
+        self.progress = Counts(*map(sum, zip(*each, strict=True)))
+        return self.progress
 
     def claim(self, job: str | None = None) -> tuple[Job, Item] | None:
         """The next item of any of these jobs, the first that has one first."""
@@ -75,9 +76,9 @@ class Together(Store):
         """An event of one job as one of all of them."""
         state = event.item.state
         if state is not State.QUEUED:
-            moved = {"queued": self.standing.queued - 1, state: getattr(self.standing, state) + 1}
-            self.standing = replace(self.standing, **moved)
-        return replace(event, counts=self.standing)
+            moved = {"queued": self.progress.queued - 1, state: getattr(self.progress, state) + 1}
+            self.progress = replace(self.progress, **moved)
+        return replace(event, counts=self.progress)
 
 
 def run(requests: Sequence[Request], settings: Settings, as_json: bool) -> int:
@@ -107,7 +108,7 @@ def run(requests: Sequence[Request], settings: Settings, as_json: bool) -> int:
 
                 backend = LocalBackend(studio.pipeline, apart)
                 runner = Runner(store, backend, on_event=settled)
-                bar.start(store.standing)
+                bar.start(store.progress)
                 try:
                     if watch:
                         _watch(store, requests, runner, bar)
@@ -134,7 +135,7 @@ def _pipeline(settings: Settings) -> Pipeline:
 def _found(store: Together, requests: Sequence[Request]) -> list[list[Entry]]:
     """The photos of each request, which are kept."""
     found = [list(find(request)) for request in requests]
-    store.keep(str(path) for request in requests for path in request.beside.values())
+    store.keep(str(path) for request in requests for path in request.ahead)
     store.keep(str(path) for photos in found for path, _ in photos)
     return found
 
@@ -173,13 +174,13 @@ def _put(
     ``photos``: all there are, for names depend on neighbours. ``chosen``: the sources that are
     meant, None for all. ``anew``: queue them whatever the ledger says.
     """
-    job, beside = request.job, request.beside.values()
+    job, ahead = request.job, request.ahead
     ending = FORMATS[read(TASKS[request.task].options, request.options).format].suffix
-    ending = "".join(f"--{path.stem}" for path in beside) + ending
+    ending = "".join(f"--{path.stem}" for path in request.beside.values()) + ending
     taken = _taken(store, request, photos, ending) | store.targets(job)
     rows = (
         # no file's signature is ""
-        (str(source), str(target), "" if anew else signature(*beside, source))
+        (str(source), str(target), "" if anew else signature(*ahead, source))
         for source, target in plan(photos, request.output or Path(), ending, taken)
         if chosen is None or str(source) in chosen
     )
@@ -216,17 +217,17 @@ def _watch(store: Together, requests: Sequence[Request], runner: Runner, bar: Ba
     while True:
         now: dict[tuple[str, str], str] = {}
         for request, photos in zip(requests, _found(store, requests), strict=True):
-            job, beside = request.job, request.beside.values()
-            marks = {(job, str(path)): signature(*beside, path) for path, _ in photos}
+            job, ahead = request.job, request.ahead
+            marks = {(job, str(path)): signature(*ahead, path) for path, _ in photos}
             still = {key: mark for key, mark in marks.items() if mark and seen.get(key) == mark}
             fresh = {key: mark for key, mark in still.items() if put.get(key) != mark}
             if fresh:
                 _put(store, request, photos, {path for _, path in fresh})
                 put |= fresh
             now |= marks
-        standing = store.begin(jobs)
-        if standing.queued:
-            bar.start(standing)
+        progress = store.begin(jobs)
+        if progress.queued:
+            bar.start(progress)
             runner.run(jobs[0])
         seen = now
         time.sleep(SETTLE)

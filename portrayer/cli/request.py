@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from portrayer.errors import InputError
 from portrayer.tasks import TASKS
-from portrayer.tasks.options import options, read
+from portrayer.tasks.options import options, pictures, read
 
 READABLE = ".jpg .jpeg .jpe .jfif .png .webp .bmp .dib .tif .tiff"
 UNREADABLE = ".gif .heic .heif .avif .jxl .jp2"  # tried all the same, so that the reason is told
@@ -72,6 +72,12 @@ class Request:
     def wish(self) -> dict[str, Any]:
         """The options of its job: the task's own, and where the photos beside lie."""
         return {**self.options, **{name: str(path) for name, path in self.beside.items()}}
+
+    @property
+    def ahead(self) -> list[Path]:
+        """What else is read for each photo: those beside it, and pictures that options name."""
+        named = pictures(TASKS[self.task].options, self.options)
+        return [*self.beside.values(), *(Path(os.path.abspath(path)) for path in named.values())]
 
     @property
     def single(self) -> bool:

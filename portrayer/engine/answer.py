@@ -49,6 +49,27 @@ class Ticket:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceStats:
+    """A replica's device now, and what it has done since the start.
+
+    ``reserved`` and ``total``: bytes of its budget, which other replicas may share. ``models``:
+    those loaded. ``busy``: seconds in which it had a batch. ``samples`` that were answered, in so
+    many ``forwards``. ``batch``: the size of the last one, and ``why`` it was no larger.
+    """
+
+    name: str
+    precision: str
+    reserved: int
+    total: int
+    models: tuple[str, ...]
+    busy: float
+    samples: int
+    forwards: int
+    batch: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """Counters since the start. ``batches`` counts launches by batch size."""
 
@@ -58,6 +79,7 @@ class Stats:
     reserved: int
     peak: int
     total: int
+    devices: tuple[DeviceStats, ...] = ()
 
 
 def let_go(error: BaseException) -> str:

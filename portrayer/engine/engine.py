@@ -44,7 +44,7 @@ class Engine:
         overlap: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.replicas = [Replica(device, budget(device), spec) for device in devices]
+        self.replicas = [Replica(device, budget(device), spec, clock) for device in devices]
         self._scheduler, self._overlap, self._clock = Scheduler(), overlap, clock
         self._tickets: dict[int, Ticket] = {}
         self._spec = spec
@@ -103,6 +103,7 @@ class Engine:
                 reserved=sum(b.reserved for b in budgets),
                 peak=sum(b.peak for b in budgets),
                 total=sum(b.total for b in budgets),
+                devices=tuple(r.stats() for r in self.replicas),
             )
 
     def close(self) -> None:
@@ -184,8 +185,7 @@ class Engine:
 
         def room(model: str) -> int:
             nonlocal reserved
-            share = -(-self._scheduler.waiting(model) // len(self.replicas))
-            reserved = replica.reserve(model, share)
+            reserved = replica.reserve(model, self._scheduler.waiting(model), len(self.replicas))
             return reserved
 
         batch = self._scheduler.take(room, self._refused[replica])

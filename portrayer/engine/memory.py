@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 import weakref
-from collections import deque
+from bisect import insort
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 
-from portrayer.errors import InvalidOption, OutOfMemory
+from portrayer.engine.scheduler import PATIENCE
+from portrayer.errors import DeadlineExceeded, InvalidOption, OutOfMemory
 
 UNITS = {
     "": 1,
@@ -86,12 +89,14 @@ class Budget:
     """A ledger of bytes with one lock: reserved never passes total, and never falls below zero.
 
     Waiting is first come, first served: a large picture is not overtaken for ever by small ones.
+    As in the scheduler, priority is a head start in time.
     """
 
     def __init__(self, total: int, name: str = "memory") -> None:
         self.total, self.name = int(total), name
         self._reserved = self._peak = 0
-        self._line: deque[object] = deque()
+        self._line: list[tuple[float, int]] = []
+        self._places = count()
         self._held: weakref.WeakSet[object] = weakref.WeakSet()
         self._changed = threading.Condition()
 
@@ -139,20 +144,26 @@ class Budget:
             self._changed.notify_all()
 
     @contextmanager
-    def reserve(self, amount: int) -> Iterator[None]:
-        """Hold ``amount`` bytes, waiting in line for them.
+    def reserve(
+        self, amount: int, seconds: float | None = None, *, priority: int = 0
+    ) -> Iterator[None]:
+        """Hold ``amount`` bytes, waiting in line for them, for ``seconds`` at most.
 
-        More than the total raises :class:`OutOfMemory`, less than nothing ``ValueError``.
+        More than the total raises :class:`OutOfMemory`, a wait in vain :class:`DeadlineExceeded`,
+        less than nothing ``ValueError``.
         """
         if amount < 0:
             raise ValueError(f"{amount} bytes cannot be reserved")
         if amount > self.total:
             raise OutOfMemory(f"needs {show(amount)}, the {self.name} budget is {show(self.total)}")
-        place = object()
         with self._changed:
-            self._line.append(place)
+            place = (time.monotonic() - priority * PATIENCE, next(self._places))
+            insort(self._line, place)
             try:
-                self._changed.wait_for(lambda: self._line[0] is place and amount <= self.free)
+                if not self._changed.wait_for(
+                    lambda: self._line[0] == place and amount <= self.free, seconds
+                ):
+                    raise DeadlineExceeded(f"{show(amount)} of {self.name} did not become free")
                 self._add(amount)
             finally:
                 self._line.remove(place)

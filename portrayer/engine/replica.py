@@ -5,12 +5,14 @@ And what to do when memory ends.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
+from portrayer.engine.answer import DeviceStats
 from portrayer.engine.device import Array, Device
 from portrayer.engine.memory import Budget, Cost, show
 from portrayer.errors import OutOfMemory
@@ -22,11 +24,14 @@ REGROW = 32  # batches that must succeed at a lowered limit before it is raised 
 
 @dataclass(slots=True)
 class Loaded:
-    """A model on the device. ``limit``: the largest batch that real memory has allowed."""
+    """A model on the device. ``limit``: the largest batch that real memory has allowed, since one
+    of ``failed`` samples did not fit.
+    """
 
     model: Any
     cost: Cost
     limit: int
+    failed: int = 0
     running: int = 0
     used: int = 0
     smooth: int = 0
@@ -48,11 +53,18 @@ class Replica:
     Called from one thread; the budget may be shared with other replicas.
     """
 
-    def __init__(self, device: Device, budget: Budget, spec: Callable[[str], ModelSpec]) -> None:
-        self.device, self.budget, self._spec = device, budget, spec
+    def __init__(
+        self,
+        device: Device,
+        budget: Budget,
+        spec: Callable[[str], ModelSpec],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.device, self.budget, self._spec, self._clock = device, budget, spec, clock
         self.loaded: dict[str, Loaded] = {}
-        self.splits = 0
-        self._clock = 0
+        self.splits = self._uses = self._running = self._samples = self._forwards = 0
+        self._busy: tuple[float, float | None] = 0.0, None  # seconds that are over, since when more
+        self._last = 0, ""  # a batch, and why it was no larger
         self._entered = False
 
     def prepare(self, name: str) -> None:
@@ -66,9 +78,9 @@ class Replica:
         if not self._entered:
             self.device.enter()
             self._entered = True
-        self._clock += 1
+        self._uses += 1
         if name in self.loaded:
-            self.loaded[name].used = self._clock
+            self.loaded[name].used = self._uses
             return
         spec = self._spec(name)
         self._make_room(2 * spec.weights.bytes)  # half precision on disk, at most twice in use
@@ -79,10 +91,10 @@ class Replica:
                 return
         cost = self._retrying(lambda: self.device.measure(model))
         self._fits(name, size + cost.of(self.device.padded(1)))
-        self.loaded[name] = Loaded(model, cost, self.device.largest_batch, used=self._clock)
+        self.loaded[name] = Loaded(model, cost, self.device.largest_batch, used=self._uses)
 
-    def reserve(self, name: str, wanted: int) -> int:
-        """Reserve memory for up to ``wanted`` samples of a prepared model.
+    def reserve(self, name: str, waiting: int, sharing: int = 1) -> int:
+        """Reserve memory for samples of a prepared model: one in ``sharing`` of those ``waiting``.
 
         How many it is for, 0 for not now.
         """
@@ -90,11 +102,21 @@ class Replica:
         if entry is None:
             return 0
         self._make_room(self._need(entry, 1), keep=name)
-        most = min(entry.limit, entry.cost.fitting(self.budget.free))
+        free, wanted = self.budget.free, -(-waiting // sharing)
+        learnt = entry.limit < self.device.largest_batch
+        bounds = {
+            entry.cost.fitting(free): f"memory: {show(free)} of {show(self.budget.total)} free",
+            entry.limit: f"an out-of-memory at {entry.failed}" if learnt else "the device's best",
+        }
+        most = min(bounds)
         count = min(wanted, most)
         while count > 0 and self.device.padded(count) > most:
             count -= 1
-        return count if count > 0 and self.budget.take(self._need(entry, count)) else 0
+        if count <= 0 or not self.budget.take(self._need(entry, count)):
+            return 0
+        whole = "all that waited" if wanted == waiting else f"its share of {waiting} that waited"
+        self._last = count, whole if count == wanted else bounds[most]
+        return count
 
     def launch(self, name: str, samples: Sequence[Array], reserved: int) -> Running:
         """Start a batch in memory reserved for ``reserved`` samples; on any error it is released.
@@ -104,12 +126,12 @@ class Replica:
         entry = self.loaded[name]
         held = self._need(entry, len(samples))
         self.budget.release(self._need(entry, reserved) - held)
+        self._begin(entry)
         try:
             pending = self.device.launch(entry.model, np.stack(samples))
         except BaseException:
-            self.budget.release(held)
+            self._end(entry, held)
             raise
-        entry.running += 1
         return Running(name, len(samples), held, pending)
 
     def finish(self, running: Running) -> Array:
@@ -120,8 +142,9 @@ class Replica:
             if len(results) != running.samples:
                 raise ValueError(f"{len(results)} results for {running.samples} samples")
         finally:
-            entry.running -= 1
-            self.budget.release(running.reserved)
+            self._end(entry, running.reserved)
+        self._samples += running.samples
+        self._forwards += 1
         entry.smooth += 1
         if entry.smooth >= REGROW and entry.limit < self.device.largest_batch:
             entry.limit, entry.smooth = min(2 * entry.limit, self.device.largest_batch), 0
@@ -134,16 +157,48 @@ class Replica:
         """
         entry = self.loaded[name]
         entry.limit, entry.smooth = max(1, min(entry.limit, failed // 2)), 0
+        entry.failed = failed
         self.splits += 1
         if failed == 1:
             while self._drop_one(keep=name):
                 pass
         self.device.free()
 
+    def stats(self) -> DeviceStats:
+        """What it does and has done; from any thread."""
+        over, since = self._busy
+        batch, why = self._last
+        return DeviceStats(
+            name=self.device.name,
+            precision=self.device.precision,
+            reserved=self.budget.reserved,
+            total=self.budget.total,
+            models=tuple(self.loaded),
+            busy=over if since is None else over + self._clock() - since,
+            samples=self._samples,
+            forwards=self._forwards,
+            batch=batch,
+            why=why,
+        )
+
     def close(self) -> None:
         """Unload every model; nothing may be running."""
         while self._drop_one():
             pass
+
+    def _begin(self, entry: Loaded) -> None:
+        entry.running += 1
+        self._running += 1
+        if self._running == 1:
+            self._busy = self._busy[0], self._clock()
+
+    def _end(self, entry: Loaded, reserved: int) -> None:
+        entry.running -= 1
+        self._running -= 1
+        self.budget.release(reserved)
+        over, since = self._busy
+        if not self._running and since is not None:
+            self._busy = over + self._clock() - since, None
 
     def _need(self, entry: Loaded, samples: int) -> int:
         return entry.cost.of(self.device.padded(samples))

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from portrayer.errors import CapacityError, PortrayerError
 from portrayer.jobs.record import CRASHED, JSON, Item, Job
+
+Watch: TypeAlias = Callable[[str], None]
+"""Called with a stage's name as it begins; what it raises ends the work."""
+
+
+def unwatched(stage: str) -> None:
+    """Nobody asks how far the work is."""
 
 
 class Crashed(PortrayerError):
@@ -24,11 +31,12 @@ class Backend(Protocol):
     def width(self) -> int:
         """How many items it wants in flight, 1 or more."""
 
-    def run(self, job: Job, item: Item) -> Mapping[str, JSON]:
+    def run(self, job: Job, item: Item, watch: Watch) -> Mapping[str, JSON]:
         """Read the source, do the job's task, write the target; return what is worth keeping.
 
         Called from ``width`` threads at once. The target appears whole or not at all (a temporary
-        name, then a rename): the ledger takes a new target for a finished item. Raises
+        name, then a rename): the ledger takes a new target for a finished item. ``watch`` hears of
+        each stage, as far as the backend can tell; once it has raised, nothing is written. Raises
         PortrayerError for what is expected to go wrong, :class:`Crashed` where it can be seen that
         the item kills; anything else is taken for a bug.
         """
@@ -45,7 +53,12 @@ class Files(Protocol):
         """How many files it works on at once, 1 or more."""
 
     def process_file(
-        self, task: str, options: Mapping[str, JSON], source: Path, target: Path
+        self,
+        task: str,
+        options: Mapping[str, JSON],
+        source: Path,
+        target: Path,
+        watch: Watch = unwatched,
     ) -> Mapping[str, JSON]:
         """Do ``task`` to the picture at ``source`` and write it to ``target``, as a whole."""
 
@@ -66,9 +79,9 @@ class LocalBackend:
         """As many items as the pipeline has workers."""
         return self._files.workers
 
-    def run(self, job: Job, item: Item) -> Mapping[str, JSON]:
+    def run(self, job: Job, item: Item, watch: Watch) -> Mapping[str, JSON]:
         """See :meth:`Backend.run`."""
-        work = (job.task, job.options, Path(item.source), Path(item.target))
+        work = (job.task, job.options, Path(item.source), Path(item.target), watch)
         if item.suspect and self._apart is not None:
             with suppress(CapacityError):  # it has only the memory that this process leaves
                 return self._apart.process_file(*work)

@@ -10,6 +10,9 @@ from typing import TypeAlias
 JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 """A value that survives a round trip through JSON text."""
 
+Entry: TypeAlias = tuple[str, str, str] | tuple[str, str, str, str]
+"""An item as it is put: source, target, signature and, if the user has one, label."""
+
 ATTEMPTS = 3
 """How often an item is started before it is given up for what was seen to go wrong."""
 
@@ -53,7 +56,8 @@ class Failure:
 class Job:
     """One task with its options over many items.
 
-    ``priority``: higher goes first; ``created``: seconds since the epoch.
+    ``priority``: higher goes first; ``created`` and ``touched``, the last time it was put or
+    retried: seconds since the epoch; ``name``: what a person calls it.
     """
 
     id: str
@@ -61,6 +65,8 @@ class Job:
     options: Mapping[str, JSON]
     priority: int
     created: float
+    touched: float
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,8 @@ class Item:
     ``error``: the last failure, also while the item is queued or running to be tried again.
     ``started``, ``finished``: of the last attempt, seconds since the epoch; ``started`` grows with
     every claim of the item and never repeats.
+    ``label``: what the user calls the picture. ``changed``: the number of its last change of state,
+    counted over all items of the ledger.
     """
 
     id: int
@@ -85,6 +93,8 @@ class Item:
     result: Mapping[str, JSON] | None
     started: float | None
     finished: float | None
+    label: str = ""
+    changed: int = 0
 
     @property
     def interrupted(self) -> bool:
@@ -112,3 +122,16 @@ class Counts:
     def settled(self) -> int:
         """Items that nothing more will happen to: done, failed or canceled."""
         return self.done + self.failed + self.canceled
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What there is to do in the whole ledger.
+
+    ``queued``: items by (task, priority); ``oldest``: the smallest ``touched`` of the jobs that
+    have queued items, None where there is none.
+    """
+
+    queued: Mapping[tuple[str, int], int]
+    running: int
+    oldest: float | None

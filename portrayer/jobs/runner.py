@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import errno
 import logging
-import multiprocessing
-import os
-import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
-from pathlib import Path
-from threading import Lock, Thread
+from functools import partial
+from threading import Condition, Lock
 from time import monotonic
-from traceback import format_exc
-from typing import Self, cast
+from typing import TypeAlias, TypeVar
 
 from portrayer.errors import (
+    Canceled,
     CapacityError,
     EngineClosed,
     ModelError,
     OutputError,
     PortrayerError,
 )
-from portrayer.jobs.backend import Backend, Crashed, Files
-from portrayer.jobs.record import JSON, Counts, Failure, Item, Job
+from portrayer.jobs.backend import Backend, Crashed
+from portrayer.jobs.record import Counts, Failure, Item, Job
 from portrayer.jobs.store import Store
 
-__all__ = ["Child", "Event", "Runner"]
+__all__ = ["Event", "Runner"]
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +44,16 @@ class Event:
     seconds: float
 
 
+@dataclass(slots=True)
+class Flight:
+    """An item at work. ``begun``: seconds of the monotonic clock; ``canceled``: nobody wants it."""
+
+    job: Job
+    item: Item
+    begun: float = field(default_factory=monotonic)
+    canceled: bool = False
+
+
 class Verdict(Enum):
     """What an error says about the item and the run."""
 
@@ -56,26 +62,28 @@ class Verdict(Enum):
     STOP = auto()  # every item would fail alike
 
 
-# The first family that fits decides.
-VERDICTS: tuple[tuple[type[PortrayerError], Verdict], ...] = (
-    (OutputError, Verdict.STOP),
-    (ModelError, Verdict.STOP),
+Table: TypeAlias = tuple[tuple[type[PortrayerError], Verdict], ...]
+
+# The first family that fits decides. A service outlives what meets the items of one job: on another
+# job's disk, or with another job's model, all may be well.
+SERVICE: Table = (
     (EngineClosed, Verdict.STOP),
     (CapacityError, Verdict.AGAIN),
     (Crashed, Verdict.AGAIN),
     (PortrayerError, Verdict.FAIL),
 )
+RUN: Table = ((OutputError, Verdict.STOP), (ModelError, Verdict.STOP), *SERVICE)
 
 # An output that cannot be written because of its own name says nothing about the others.
 OWN_FAULT = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 
-SPAWN = multiprocessing.get_context("spawn")  # threads and devices do not survive a fork
-
 POLL = 0.5  # seconds; on Windows a wait without a timeout does not notice Ctrl-C
+IDLE = 5.0  # seconds until a service looks for work that nobody has told it of
+TROUBLE = 1.0  # seconds until a service tries again what the ledger has refused
 
 
 class Runner:
-    """Runs the items of a job through a backend, ``backend.width`` at a time.
+    """Has items done by a backend, ``backend.width`` at a time: those of a job, or all there are.
 
     It is for one owner of the ledger (:meth:`Store.own`), who has called :meth:`Store.recover`.
     """
@@ -86,14 +94,27 @@ class Runner:
         backend: Backend,
         *,
         on_event: Callable[[Event], None] | None = None,
+        on_stage: Callable[[Item, str], None] | None = None,
     ) -> None:
-        """``on_event`` is called from the runner's threads, one call at a time."""
+        """Both are called from the runner's threads.
+
+        ``on_event``: one call at a time, in the ledger's order; it must not call :meth:`cancel`.
+        ``on_stage``: as a stage of the item begins, the first is "claimed"; what it raises fails
+        the item.
+        """
         self._store = store
         self._backend = backend
         self._on_event = on_event
-        self._stopping = False  # a plain flag: a lock in it could be held when a signal comes
+        self._on_stage = on_stage
+        self._serving = False
+        self._stopping = False  # plain flags: a lock in them could be held when a signal comes
+        self._ending = False
         # Threads of one process take turns: SQLite's own wait between tries would cost more.
         self._turn = Lock()
+        self._flights: dict[int, Flight] = {}  # by thread: what it is at, or was last
+        self._troubled = False  # the ledger cannot be written
+        self._bell = Condition()
+        self._rings = 0
 
     def run(self, job: str) -> Counts:
         """Work until nothing of ``job`` can be claimed, or until stopped; return how it stands.
@@ -107,190 +128,168 @@ class Runner:
             KeyboardInterrupt: after the items in flight have finished; the rest stay queued.
         """
         self._store.job(job)
+        self._employ(job)
+        return self._store.counts(job)
+
+    def serve(self) -> None:
+        """Work on whatever job there is, and wait for more, until stopped.
+
+        No error of an item ends it. While the ledger cannot be read or written, nothing is begun
+        and what was done waits to be written down.
+
+        Raises:
+            EngineClosed: the engine was closed; its items were put back.
+            OutputError: stopped while the ledger could not be written; what was in flight is
+                for :meth:`Store.recover`.
+            KeyboardInterrupt: as from :meth:`run`.
+        """
+        self._employ(None)
+
+    def wake(self) -> None:
+        """Say that something was put or retried; from any thread."""
+        with self._bell:
+            self._rings += 1
+            self._bell.notify_all()
+
+    def cancel(self, job: str) -> int:
+        """:meth:`Store.cancel`, and what is in flight of it here ends before its next stage."""
+        with self._turn:
+            canceled = self._store.cancel(job)
+            for flight in self._flights.values():
+                flight.canceled |= flight.item.job == job
+        return canceled
+
+    def stop(self, *, now: bool = False) -> None:
+        """Claim nothing more, let the items in flight finish. Final; from any thread or signal.
+
+        ``now``: they end before their next stage, and are queued as if they had not been begun.
+        """
+        self._ending |= now
+        self._stopping = True
+
+    def _employ(self, job: str | None) -> None:
+        """Threads at work on ``job``, or on any and for ever; until the last of them ends."""
+        self._serving = job is None
         width = max(1, self._backend.width)
         with ThreadPoolExecutor(width, thread_name_prefix="portrayer-job") as pool:
             try:
                 with self._turn:  # no item is begun before the pool knows all its threads
-                    workers = [pool.submit(self._work, job) for _ in range(width)]
+                    workers = [pool.submit(self._work, job, lane) for lane in range(width)]
                 while wait(workers, timeout=POLL).not_done:
-                    pass
+                    if self._stopping:
+                        self.wake()  # which stop() cannot do, since it may be in a signal
             except BaseException:
-                self.stop()  # and leaving the pool waits for what is in flight
+                self.stop()
+                self.wake()  # and leaving the pool waits for what is in flight
                 raise
         for worker in workers:
             worker.result()
-        return self._store.counts(job)
 
-    def stop(self) -> None:
-        """Claim nothing more, let the items in flight finish. Final; from any thread or signal."""
-        self._stopping = True
+    def _work(self, job: str | None, lane: int) -> None:
+        """One thread's life.
 
-    def _work(self, job: str) -> None:
-        """One thread's life. It may end early: whoever puts an item back claims again after it."""
+        In a run it may end early: whoever puts an item back claims again after it.
+        """
         try:
-            while True:
-                with self._turn:
-                    claimed = None if self._stopping else self._store.claim(job)
-                if claimed is None:
-                    return
-                self._attend(*claimed)
+            while flight := self._next(job, lane):
+                self._attend(flight)
+                self.wake()  # an item may have waited for this one to be out of the way
         except BaseException:
             self.stop()
             raise
 
-    def _attend(self, job: Job, item: Item) -> None:
-        begun = monotonic()
+    def _next(self, job: str | None, lane: int) -> Flight | None:
+        """The next item, now in flight; None when there is none, in a service only when stopped."""
+
+        def take() -> Flight | None:
+            claimed = None if self._stopping else self._store.claim(job)
+            if claimed is None:
+                return None
+            self._flights[lane] = Flight(*claimed)
+            return self._flights[lane]
+
+        while True:
+            heard = self._rings
+            flight = self._ledger(take)
+            if flight is not None or self._stopping or not self._serving:
+                return flight
+            self._rest(IDLE, heard)
+
+    def _attend(self, flight: Flight) -> None:
+        job, item, store = flight.job, flight.item, self._store
+        watch = partial(self._watch, flight)
         try:
-            result = self._backend.run(job, item)
+            watch("claimed")
+            result = self._backend.run(job, item, watch)
+        except Canceled:
+            self._ledger(partial(store.release, item))  # refused where the ledger says canceled
         except PortrayerError as error:
-            verdict = _verdict(error)
+            verdict = _verdict(error, SERVICE if self._serving else RUN)
             if verdict is Verdict.STOP:
                 self.stop()  # first, or a neighbour would claim what is released
-                with self._turn:
-                    self._store.release(item)
+                self._ledger(partial(store.release, item))
                 raise
             failure, again = Failure(error.code, str(error)), verdict is Verdict.AGAIN
-            self._settle(item, begun, lambda: self._store.fail(item, failure, again=again))
+            self._settle(flight, partial(store.fail, item, failure, again=again))
         except Exception as error:
             log.exception("internal error: item %d of job %s, %s", item.id, job.id, item.source)
             failure = Failure("internal", f"internal error: {type(error).__name__}: {error}")
-            self._settle(item, begun, lambda: self._store.fail(item, failure))
+            self._settle(flight, partial(store.fail, item, failure))
         else:
-            self._settle(item, begun, lambda: self._store.complete(item, result))
+            self._settle(flight, partial(store.complete, item, result))
 
-    def _settle(self, item: Item, begun: float, write: Callable[[], bool]) -> None:
-        seconds = monotonic() - begun
-        with self._turn:
-            if not write():
-                log.warning("item %d was queued anew while it ran: %s", item.id, item.source)
-            elif self._on_event is not None:
-                [now] = self._store.items(item.job, after=item.id - 1, limit=1)
-                self._on_event(Event(now, self._store.counts(item.job), seconds))
+    def _watch(self, flight: Flight, stage: str) -> None:
+        """A stage of it begins, unless it is not wanted any more."""
+        if flight.canceled or self._ending:
+            raise Canceled(f"item {flight.item.id} is not wanted any more")
+        if self._on_stage is not None:
+            self._on_stage(flight.item, stage)
+
+    def _settle(self, flight: Flight, write: Callable[[], bool]) -> None:
+        seconds = monotonic() - flight.begun
+
+        def step() -> None:
+            if write():
+                self._tell(flight.item, seconds)
+            else:
+                log.info("item %d was canceled or put anew while it ran", flight.item.id)
+
+        self._ledger(step)
+
+    def _tell(self, item: Item, seconds: float) -> None:
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(Event(self._store.item(item.id), self._store.counts(item.job), seconds))
+        except Exception:
+            if not self._serving:
+                raise
+            log.exception("what became of item %d was not told", item.id)
+
+    def _ledger(self, step: Callable[[], T]) -> T:
+        """Take a step in turn; in a service until the ledger lets it be taken, or stopped."""
+        while True:
+            with self._turn:
+                try:
+                    answer = step()
+                except OutputError as error:
+                    if not self._serving or self._stopping:
+                        raise
+                    if not self._troubled:
+                        log.error("tried again until it works: %s", error)
+                    self._troubled = True
+                else:
+                    self._troubled = False
+                    return answer
+            self._rest(TROUBLE, self._rings)
+
+    def _rest(self, seconds: float, heard: int) -> None:
+        """Until the bell rings after it was ``heard``, or stopped, or for so long."""
+        with self._bell:
+            self._bell.wait_for(lambda: self._stopping or self._rings != heard, timeout=seconds)
 
 
-def _verdict(error: PortrayerError) -> Verdict:
+def _verdict(error: PortrayerError, table: Table) -> Verdict:
     if isinstance(error.__cause__, OSError) and error.__cause__.errno in OWN_FAULT:
         return Verdict.FAIL
-    return next(verdict for family, verdict in VERDICTS if isinstance(error, family))
-
-
-class Child:
-    """Files worked on in a process of its own, one at a time; a context manager.
-
-    It is started when first needed and again after a death, and does not outlive this process. So
-    a death that is seen from here is its file's doing: a kill of the program takes both.
-    """
-
-    workers = 1
-
-    def __init__(self, opened: Callable[[], Files]) -> None:
-        """``opened`` makes the pipeline, there: a module's function or a ``partial`` of one."""
-        self._opened = opened
-        self._turn = Lock()
-        self._living: tuple[SpawnProcess, Connection] | None = None
-
-    def process_file(
-        self, task: str, options: Mapping[str, JSON], source: Path, target: Path
-    ) -> Mapping[str, JSON]:
-        """See :meth:`Files.process_file`.
-
-        Raises:
-            Crashed: the process died at work on ``source``.
-            CapacityError: there can be no such process now.
-        """
-        with self._turn:
-            process, pipe = self._alive()
-            try:
-                pipe.send((task, dict(options), source, target))
-                result, error, number = pipe.recv()
-            except (EOFError, OSError):
-                self._end()
-                code = process.exitcode or 0
-                how = f"exit code {code}" if code >= 0 else signal.strsignal(-code)
-                raise Crashed(f"the process at work on it died ({how})") from None
-        if error is not None:
-            raise error from number and OSError(number, os.strerror(number))
-        return cast(Mapping[str, JSON], result)
-
-    def close(self) -> None:
-        """End the process. Twice is harmless."""
-        with self._turn:
-            self._end()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _alive(self) -> tuple[SpawnProcess, Connection]:
-        """The process and the pipe to it; started if it is not there."""
-        if self._living is not None and self._living[0].is_alive():
-            return self._living
-        self._end()
-        pipe, far = SPAWN.Pipe()
-        process = SPAWN.Process(target=_serve, args=(self._opened, far), daemon=True)
-        try:
-            process.start()
-        except OSError as error:
-            pipe.close()
-            raise CapacityError(f"no process could be started ({error.strerror})") from error
-        finally:
-            far.close()
-        self._living = process, pipe
-        try:
-            pipe.recv()
-        except (EOFError, OSError):
-            self._end()
-            raise CapacityError("a process was started and did not get ready") from None
-        return self._living
-
-    def _end(self) -> None:
-        if self._living is not None:
-            process, pipe = self._living
-            self._living = None
-            pipe.close()
-            process.kill()
-            process.join()
-
-
-def _serve(opened: Callable[[], Files], pipe: Connection) -> None:
-    """The life of a :class:`Child`'s process: it says that it is ready, then answers file by file.
-
-    An answer is (result, error, errno of the error's cause).
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and waits for the file
-    Thread(target=_follow, daemon=True).start()
-    with suppress(OSError):  # short of memory, Linux is to take this process and not its parent
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    try:
-        files = opened()
-    except Exception:
-        log.warning("the process for suspects could not be made ready", exc_info=True)
-        return
-    with suppress(EOFError, OSError):  # the parent has gone
-        pipe.send("ready")
-        while True:
-            pipe.send(_answer(files, *pipe.recv()))
-
-
-def _answer(
-    files: Files, task: str, options: Mapping[str, JSON], source: Path, target: Path
-) -> tuple[Mapping[str, JSON] | None, Exception | None, int | None]:
-    try:
-        return files.process_file(task, options, source, target), None, None
-    except PortrayerError as error:
-        cause = error.__cause__  # would be left behind
-        return None, error, cause.errno if isinstance(cause, OSError) else None
-    except Exception as error:
-        bug = RuntimeError(f"{type(error).__name__}: {error}")  # its own class may not travel
-        bug.add_note(format_exc())
-        return None, bug, None
-
-
-def _follow() -> None:
-    """Die with the parent: whoever comes after it begins the file anew."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    return next(verdict for family, verdict in table if isinstance(error, family))

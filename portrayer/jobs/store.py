@@ -17,13 +17,13 @@ from time import monotonic, sleep, time
 from typing import Any, Self
 from uuid import uuid4
 
-from portrayer.errors import InputError, OutputError, UnknownJob
+from portrayer.errors import InputError, KeyReused, OutputError, UnknownJob
 from portrayer.jobs import aftermath, owner, schema
-from portrayer.jobs.record import ATTEMPTS, JSON, STARTS, Counts, Failure, Item, Job, State
+from portrayer.jobs.reading import Reading, Values
+from portrayer.jobs.record import ATTEMPTS, JSON, STARTS, Counts, Entry, Failure, Item, Job, State
 
 __all__ = ["ATTEMPTS", "JSON", "STARTS", "Counts", "Failure", "Item", "Job", "State", "Store"]
 
-PAGE = 500  # rows read at a time, so that no walk over a long job keeps a snapshot open
 PATIENCE = 30.0  # seconds to wait for another process's transaction
 
 ADVICE = {
@@ -36,7 +36,7 @@ ADVICE = {
 }
 
 
-class Store:
+class Store(Reading):
     """Jobs and items in one SQLite file, safe for threads and processes; a context manager.
 
     Every method raises ``OutputError`` when the file cannot be read or written.
@@ -66,50 +66,66 @@ class Store:
         self,
         task: str,
         options: Mapping[str, JSON],
-        entries: Iterable[tuple[str, str, str]],
+        entries: Iterable[Entry],
         *,
         id: str | None = None,
         priority: int = 0,
+        name: str = "",
+        key: str | None = None,
+        fingerprint: str = "",
     ) -> Job:
         """Add a job, or merge into the one named ``id``; all of it or, on any error, nothing.
 
-        ``entries`` are (source, target, signature), read one by one. A known source keeps its state
-        if its target and signature and the job's task and options are what they were; else it is
-        queued anew. Sources that are not in ``entries`` stay as they are.
+        ``entries`` are read one by one. A known source keeps its state if its target and signature
+        and the job's task and options are what they were; else it is queued anew. Sources that are
+        not in ``entries`` stay as they are. ``key`` stands for one wish, however often it is put:
+        if it made a job before, that job is returned as it is. ``fingerprint`` tells that wish from
+        another.
 
         Raises:
             InputError: two sources have one target (letter case aside).
+            KeyReused: the job that ``key`` made has another fingerprint.
         """
-        job = Job(uuid4().hex if id is None else id, task, dict(options), priority, time())
-        text = json.dumps(job.options, sort_keys=True)
+        id = uuid4().hex if id is None else id
+        text = json.dumps(dict(options), sort_keys=True)
         recipe = sha256(f"{task}\n{text}".encode()).hexdigest()[:16]
+        wish = {"id": id, "task": task, "options": text, "priority": priority, "now": time()}
+        wish |= {"name": schema.encode(name), "key": key, "fingerprint": fingerprint}
+        encode = schema.encode
         rows = (
-            (job.id, schema.encode(source), schema.encode(target), signature, recipe)
-            for source, target, signature in entries
+            (id, encode(source), encode(target), signature, recipe, encode("".join(label)))
+            for source, target, signature, *label in entries
         )
-        wish = {"id": job.id, "task": task, "options": text, "priority": priority, "now": time()}
         try:
             with self._write() as ledger:
-                [(created,)] = ledger.execute(schema.PUT_JOB, wish).fetchall()
-                ledger.executemany(schema.PUT_ITEM, rows)
+                known = ledger.execute(schema.KNOWN, (key,)).fetchone()
+                if known is None:
+                    ledger.execute(schema.PUT_JOB, wish)
+                    ledger.executemany(schema.PUT_ITEM, rows)
+                    return schema.job(_row(ledger, schema.JOBS, id))
+                earlier, asked = known
+                if asked != fingerprint:
+                    raise KeyReused(f"the key {key} came before with another request")
+                return schema.job(_row(ledger, schema.JOBS, earlier))
         except sqlite3.IntegrityError as error:
             raise InputError(
-                f"two pictures of job {job.id} have one output: give each its own"
+                f"two pictures of job {id} have one output: give each its own"
             ) from error
-        return Job(job.id, task, job.options, priority, created)
 
     def claim(self, job: str | None = None) -> tuple[Job, Item] | None:
         """Take the next queued item, of ``job`` or of any; None if there is none to take now.
 
-        The job of highest priority first, in it the item with the fewest attempts, then the oldest.
-        An item's further attempts are given out only while nothing else of its job runs.
+        The job of highest priority first, of such the one with the fewest items running; in it the
+        item with the fewest attempts, then the oldest. An item's further attempts are given out
+        only while nothing else of its job runs.
         """
         with self._write() as ledger:
-            rows = ledger.execute(schema.CLAIM, {"job": job, "now": time()}).fetchall()
-        if not rows:
-            return None
-        item = schema.item(rows[0])
-        return self.job(item.job), item
+            taken = ledger.execute(schema.CLAIM, {"job": job, "now": time()}).fetchall()
+            if not taken:
+                return None
+            # Read here, since a trigger has numbered the change, and the job may soon be removed.
+            item = schema.item(_row(ledger, schema.ITEMS, taken[0][0]))
+            return schema.job(_row(ledger, schema.JOBS, item.job)), item
 
     def complete(self, item: Item, result: Mapping[str, JSON]) -> bool:
         """Running to done. False, and no change, if this claim is not the item's current one.
@@ -145,19 +161,32 @@ class Store:
         return self._settle("state = 'queued', attempt = attempt - 1", item)
 
     def cancel(self, job: str) -> int:
-        """Queued to canceled; running items finish. Returns how many. Raises UnknownJob."""
-        return self._move(job, "state = 'canceled', finished = :now", "state = 'queued'")
+        """Queued and running to canceled; what a running one still answers changes nothing.
+
+        Returns how many. Raises UnknownJob.
+        """
+        return self._move(job, schema.CANCEL)
 
     def retry(self, job: str) -> int:
         """Failed and canceled to queued, attempts at 0. Returns how many. Raises UnknownJob.
 
         The error stays until there is another answer: what crashed is still suspect.
         """
-        return self._move(
-            job,
-            "state = 'queued', attempt = 0, finished = NULL",
-            "state IN ('failed', 'canceled')",
-        )
+        return self._move(job, schema.TOUCH, schema.RETRY)
+
+    def remove(self, job: str) -> bool:
+        """Forget the job and its items. Raises UnknownJob.
+
+        False, and no change, while there is something of it to do.
+        """
+        with self._write() as ledger:
+            if ledger.execute(schema.OPEN, (job,)).fetchone():
+                return False
+            ledger.execute("DELETE FROM item WHERE job = ?", (job,))
+            ledger.execute("DELETE FROM tally WHERE job = ?", (job,))
+            if not ledger.execute("DELETE FROM job WHERE id = ?", (job,)).rowcount:
+                raise UnknownJob(f"there is no job {job}")
+        return True
 
     def recover(self, job: str | None = None) -> int:
         """Settle what a dead process left running, in ``job`` or all. Returns how many items.
@@ -166,7 +195,7 @@ class Store:
         """
         with self._write() as ledger:
             rows = ledger.execute(
-                f"{schema.SELECT} state = 'running' AND job = coalesce(?, job)",
+                f"{schema.ITEMS} WHERE state = 'running' AND job = coalesce(?, job)",
                 (job,),
             ).fetchall()
             for item in map(aftermath.settled, map(schema.item, rows)):
@@ -186,46 +215,10 @@ class Store:
         """
         return owner.own(self.path.with_name(self.path.name + ".lock"))
 
-    def job(self, id: str) -> Job:
-        """The job of that name. Raises UnknownJob."""
-        rows = self._read("SELECT * FROM job WHERE id = ?", id)
-        if not rows:
-            raise UnknownJob(f"there is no job {id}")
-        return schema.job(rows[0])
-
-    def jobs(self) -> list[Job]:
-        """All jobs, oldest first."""
-        return [schema.job(row) for row in self._read("SELECT * FROM job ORDER BY created, id")]
-
-    def counts(self, job: str) -> Counts:
-        """How many items of the job are in each state. Raises UnknownJob."""
-        self.job(job)
-        rows = self._read("SELECT state, items FROM tally WHERE job = ?", job)
-        return Counts(total=sum(count for _, count in rows), **dict(rows))
-
-    def items(
-        self, job: str, state: State | None = None, after: int = 0, limit: int | None = None
-    ) -> Iterator[Item]:
-        """The job's items by ascending id, from the first id above ``after``, at most ``limit``.
-
-        Read a page at a time: items that change meanwhile appear as they are when reached.
-        """
-        left = PAGE if limit is None else limit
-        while left > 0:
-            rows = self._read(
-                f"{schema.SELECT} job = ? AND state = coalesce(?, state) AND id > ?"
-                " ORDER BY id LIMIT ?",
-                *(job, state, after, min(left, PAGE)),
-            )
-            yield from map(schema.item, rows)
-            if len(rows) < min(left, PAGE):
-                return
-            after = rows[-1][0]
-            left = PAGE if limit is None else left - len(rows)
-
-    def targets(self, job: str) -> dict[str, str]:
-        """Source to target of every item the job has; empty if there is no such job yet."""
-        return dict(self._read("SELECT source, target FROM item WHERE job = ?", job))
+    def check(self) -> None:
+        """Write what changes nothing: if that does not raise, the ledger can be written."""
+        with self._write() as ledger:  # an UPDATE to the same value would not reach the disk
+            ledger.execute(f"PRAGMA user_version = {schema.VERSION}")
 
     def close(self) -> None:
         """Close the file. Twice is harmless."""
@@ -245,13 +238,14 @@ class Store:
             cursor = ledger.execute(f"UPDATE item SET {change} {schema.FENCE}", claim | values)
             return cursor.rowcount == 1
 
-    def _move(self, job: str, change: str, which: str) -> int:
-        self.job(job)
-        statement = f"UPDATE item SET {change} WHERE job = :job AND {which}"
+    def _move(self, job: str, *statements: str) -> int:
         with self._write() as ledger:
-            return ledger.execute(statement, {"job": job, "now": time()}).rowcount
+            self.job(job)
+            for statement in statements:
+                moved = ledger.execute(statement, {"job": job, "now": time()}).rowcount
+            return moved
 
-    def _read(self, query: str, *values: object) -> list[Any]:
+    def _read(self, query: str, values: Values = ()) -> list[Any]:
         with self._connection() as connection:
             return connection.execute(query, values).fetchall()
 
@@ -293,6 +287,7 @@ class Store:
         )
         try:
             connection.text_factory = schema.decode
+            connection.create_function("fold", 1, schema.folded, deterministic=True)
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")
         except BaseException:
@@ -313,7 +308,13 @@ class Store:
             sleep(0.02)
 
     def _prepare(self) -> None:
-        """Check an old file, lay out a new one."""
+        """Check an old file and bring it over, lay out a new one."""
+        with self._connection() as connection:
+            [(health,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
+            if health != "ok":
+                raise OutputError(
+                    f"job ledger {self.path} is damaged: {ADVICE[sqlite3.SQLITE_CORRUPT]}"
+                )
         with self._write() as ledger:
             [(version,)] = ledger.execute("PRAGMA user_version").fetchall()
             [(tables,)] = ledger.execute("SELECT count(*) FROM sqlite_schema").fetchall()
@@ -326,14 +327,14 @@ class Store:
                 raise OutputError(
                     f"{self.path} is not a job ledger: move it away or choose another folder"
                 )
-            if version == 0:
-                for statement in schema.SCHEMA.split("\n\n"):
+            for number, step in enumerate(schema.STEPS[version:], version + 1):
+                for statement in step.split("\n\n"):
                     ledger.execute(statement)
-                ledger.execute(f"PRAGMA user_version = {schema.VERSION}")
+                ledger.execute(f"PRAGMA user_version = {number}")
         with self._connection() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            [(health,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
-            if health != "ok":
-                raise OutputError(
-                    f"job ledger {self.path} is damaged: {ADVICE[sqlite3.SQLITE_CORRUPT]}"
-                )
+
+
+def _row(ledger: sqlite3.Connection, query: str, id: object) -> Any:
+    """The row of that id, which is known to be there, within a transaction."""
+    return ledger.execute(f"{query} WHERE id = ?", (id,)).fetchone()

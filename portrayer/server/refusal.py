@@ -1,4 +1,4 @@
-"""What the server refuses and why: errors of its own, the table of statuses, the JSON of an answer."""
+"""What the server refuses and why: errors of its own, their statuses, the JSON that tells them."""
 
 from __future__ import annotations
 

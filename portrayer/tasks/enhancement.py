@@ -75,7 +75,11 @@ class Enhancement(Encoding):
     brightness: float = option(0.0, "of the result", ge=-0.5, le=0.5)
     contrast: float = option(0.0, "of the result", ge=-0.5, le=0.5)
     skin_protect: int = option(0, "keeps the skin's own tone and texture", ge=0, le=100, unit="%")
-    faces: str = option("all", "which are restored: all, largest, or how many of the largest")
+    faces: str = option(
+        "all",
+        "which are restored: all, largest, or how many of the largest",
+        words=("all", "largest", "2"),
+    )
     min_face: int = option(
         20, "faces narrower than this are left alone", ge=8, le=10_000, unit="px"
     )
@@ -84,6 +88,11 @@ class Enhancement(Encoding):
 
     def __post_init__(self) -> None:
         finding.chosen(self.faces)  # a wrong word is told before anything is loaded
+
+    @property
+    def final(self) -> str:
+        """See :attr:`Encoding.final`."""
+        return "compare is on" if self.compare else ""
 
 
 def memory(options: Enhancement, pixels: int) -> int:

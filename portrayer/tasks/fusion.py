@@ -21,7 +21,8 @@ from portrayer.image.pyramid import blend
 from portrayer.tasks import enhancement
 from portrayer.tasks import faces as finding
 from portrayer.tasks.options import option
-from portrayer.tasks.pictures import picture as named
+from portrayer.tasks.pictures import named
+from portrayer.tasks.pictures import picture as opened
 from portrayer.tasks.task import Encoding, Infer, Product
 from portrayer.types import Face, Image, Matte
 
@@ -38,10 +39,15 @@ class Fusion(Encoding):
     """Options of the fusing task."""
 
     source_face: str = option(
-        "largest", "which of the source's faces: largest, or its rank by size"
+        "largest",
+        "which of the source's faces: largest, or its rank by size",
+        words=("largest", "2"),
     )
     target_face: str = option(
-        "largest", "which are replaced: largest, all, a rank by size, or like:FILE"
+        "largest",
+        "which are replaced: largest, all, a rank by size, or like:FILE",
+        words=("largest", "all", "2"),
+        picture="like:",
     )
     blend: float = option(0.8, "how much of the source: 0 is the target, 1 the source", ge=0, le=1)
     mode: str = option("normal", "how colours meet", choices=tuple(harmony.MODES))
@@ -57,7 +63,7 @@ class Fusion(Encoding):
 
     def __post_init__(self) -> None:
         rank(self.source_face, "source-face", ("largest",))
-        if not self.target_face.startswith("like:"):
+        if "target-face" not in named(self):
             rank(self.target_face, "target-face", ("largest", "all", "like:FILE"))
 
 
@@ -107,8 +113,9 @@ def chosen(role: str, photo: Image, which: str, options: Fusion, infer: Infer) -
     found = finding.find(photo, infer, min_score=options.min_score)
     if not found:
         raise NoFaceFound(f"no face was found in the {role} photo")
-    if which.startswith("like:"):
-        return [most_like(named("target-face", which[5:]), found, options, infer)]
+    like = named(options).get("target-face") if role == "target" else None
+    if like is not None:
+        return [most_like(opened("target-face", like), found, options, infer)]
     at = rank(which, f"{role}-face", ("largest", "all"))
     if at is None:
         return found

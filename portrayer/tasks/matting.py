@@ -10,12 +10,15 @@ from os.path import isfile
 import numpy as np
 
 from portrayer.errors import InvalidOption
-from portrayer.image import composite
+from portrayer.image import composite, placing
 from portrayer.image import matte as mattes
 from portrayer.image.geometry import crop, fit, limit, resize
+from portrayer.image.placing import Length, Move
+from portrayer.image.tiles import Box
 from portrayer.models.catalog import spec
+from portrayer.tasks.lengths import lengths
 from portrayer.tasks.options import option
-from portrayer.tasks.pictures import picture
+from portrayer.tasks.pictures import named, picture
 from portrayer.tasks.task import Encoding, Infer, Product
 from portrayer.types import Image, Matte
 
@@ -23,6 +26,7 @@ MODEL = "portrait-matting"
 COLOUR = re.compile(r"#(?:[0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8})", re.IGNORECASE)
 FIXED = 32 * 2**20  # bytes for what is done at the model's size, whatever the photo's
 SOLVED = 1_000_000  # pixels at most that closed-form matting is solved on
+WHOLE = "0% 0% 100% 100%"
 NAMED = {"white": "#ffffff", "black": "#000000", "blue": "#438edb", "red": "#d9001b"}
 
 
@@ -36,7 +40,10 @@ class Matting(Encoding):
         choices=("cutout", "matte", "both"),
     )
     background: str = option(
-        "none", "none, white, blue, red, black, #rgb[a], #rrggbb[aa], blur, or a picture's path"
+        "none",
+        "none, white, blue, red, black, #rgb[a], #rrggbb[aa], blur, or a picture's path",
+        words=("none", "blur", *NAMED),
+        picture="",
     )
     alpha_threshold: float = option(
         0.0, "softer values than this are decided", ge=0, le=50, unit="%"
@@ -49,18 +56,39 @@ class Matting(Encoding):
     looks: int = option(
         1, "forwards a photo: a second looks closer, or at the mirror image", ge=1, le=2
     )
+    roi: str = option(
+        WHOLE, "where people are looked for: x1 y1 x2 y2, in % or px", words=("10% 0% 90% 100%",)
+    )
     crop: bool = option(False, "crop to the subject")
-    margin: float = option(5.0, "room left around a cropped subject", ge=0, le=100, unit="%")
+    margin: str = option(
+        "5%",
+        "room left around a cropped subject, in % of its longer side or px; "
+        "two for top and sides, or top right bottom left",
+        words=("30px", "0 10%", "10% 10% 0 10%"),
+    )
+    scale: str = option(
+        "original",
+        "size of the subject: original, or the share of the picture that it fills, 10% to 100%",
+        words=("original", "80%"),
+    )
+    position: str = option(
+        "auto",
+        "place of the subject: original, center, or x% y% of the room that it leaves; "
+        "auto: center where a scale is given, else original",
+        words=("auto", "original", "center", "50% 100%"),
+    )
 
     def __post_init__(self) -> None:
         ground = self.background
         if ground.startswith("#") and not COLOUR.fullmatch(ground):
             ways = "#rgb, #rgba, #rrggbb or #rrggbbaa"
             raise InvalidOption(f"background is {ground!r}, a colour is {ways}")
-        known = ground in ("none", "blur", *NAMED) or ground.startswith("#")
-        if not known and not isfile(ground):
+        path = named(self).get("background")
+        if path is not None and not isfile(path):
             what = "not a colour, and no picture lies there"
             raise InvalidOption(f"background is {ground!r}: {what}")
+        # Wrong texts are told before anything is loaded.
+        _ = self.corners, self.margins, self.share, self.place
         if self.format == "jpeg" and self.output != "matte" and self.transparent:
             ways = "choose --format png or webp, or a --background"
             raise InvalidOption(f"format is 'jpeg', which has no transparency: {ways}")
@@ -72,31 +100,108 @@ class Matting(Encoding):
             return colour(self.background)[3] < 255
         return self.background == "none"
 
+    @property
+    def final(self) -> str:
+        """See :attr:`Encoding.final`."""
+        if self.output != "cutout":
+            return f"output is {self.output!r}"
+        if self.transparent:
+            return f"background is {self.background!r}, which lets something through"
+        return ""
+
+    @property
+    def corners(self) -> tuple[Length, ...]:
+        """x1, y1, x2, y2 of the part that people are looked for in."""
+        ways = "x1 y1 x2 y2, each in % or px, as in 10% 0% 90% 100%"
+        return lengths("roi", self.roi, ways, counts={4}, units={"px", "%"})
+
+    @property
+    def margins(self) -> tuple[Length, ...]:
+        """Top, right, bottom, left."""
+        ways = "one, two or four of 10% and 30px"
+        said = lengths("margin", self.margin, ways, counts={1, 2, 4}, units={"px", "%", ""})
+        return said * (4 // len(said))
+
+    @property
+    def share(self) -> float | None:
+        """How much of the picture the subject fills, 0.1..1; None for its own size."""
+        if self.scale == "original":
+            return None
+        ways = "original, or 10% to 100%"
+        [said] = lengths("scale", self.scale, ways, counts={1}, units={"%"})
+        if said.value < 10:
+            raise InvalidOption(f"scale is {self.scale!r}: say {ways}")
+        return said.value / 100
+
+    @property
+    def moves(self) -> bool:
+        """Whether the subject is brought to another size or place."""
+        return self.share is not None or self.place is not None
+
+    @property
+    def place(self) -> tuple[float, float] | None:
+        """The parts (x, y), 0..1, of the room beside the subject that lie left of it and above it;
+        None for where it is.
+        """
+        if self.position in ("auto", "original", "center"):
+            stays = self.position == "original" or (self.position == "auto" and not self.share)
+            return None if stays else (0.5, 0.5)
+        ways = "auto, original, center, one of 0% to 100% or two, x and y"
+        said = lengths("position", self.position, ways, counts={1, 2}, units={"%"})
+        return said[0].value / 100, said[-1].value / 100
+
 
 def memory(options: Matting, pixels: int) -> int:
     """Host bytes that :func:`run` holds at its peak for a photo of so many pixels, itself included.
 
-    Measured: 21 a pixel, 39 with a translucent background, 1100 for each that is solved.
+    Measured: 21 a pixel, 39 with a translucent background; up to 7 more where people are looked for
+    in a part of it, 5 more where the subject is placed; 1100 for each that is solved.
     """
     translucent = options.transparent and options.background != "none"
+    each = (40 if translucent else 24) + 8 * (options.roi != WHOLE) + 6 * options.moves
     solved = min(pixels, SOLVED) if options.refine == "closed-form" else 0
-    return FIXED + (40 if translucent else 24) * pixels + 1200 * solved
+    return FIXED + each * pixels + 1200 * solved
 
 
 def run(images: Sequence[Image], options: Matting, infer: Infer) -> Product:
     """The people of ``images[0]`` (H, W, 3), cut out as ``options`` say."""
-    image = limit(images[0], options.max_side)
-    matte, small = estimate(image, options, infer)
+    photo = limit(images[0], options.max_side)
+    height, width = photo.shape[:2]
+    part = placing.region(options.corners, height, width, images[0].shape[:2])
+    if part is None:
+        size = f"{images[0].shape[1]} x {images[0].shape[0]}"
+        raise InvalidOption(f"roi is {options.roi!r}: nothing of a photo of {size} lies in it")
+    image = np.ascontiguousarray(photo[part])
+    seen, small = estimate(image, options, infer)
     if options.refine == "closed-form":
-        matte = mattes.closed_form(image, matte, limit=SOLVED)
-    matte = mattes.contract(matte, options.alpha_threshold / 100)
-    matte = mattes.feather(mattes.erode(matte, options.erode), options.feather)
-    whole = (slice(None), slice(None))
-    box = (options.crop and mattes.bounds(matte, options.margin / 100)) or whole
+        seen = mattes.closed_form(image, seen, limit=SOLVED)
+    seen = mattes.contract(seen, options.alpha_threshold / 100)
+    seen = mattes.feather(mattes.erode(seen, options.erode), options.feather)
+    matte = placing.spread(seen, part, height, width)
+    box, move = standing(matte, options)
     if options.output == "matte":
-        return Product(composite.quantise(matte[box]), matte[box])
-    colours = composite.foreground(image, small, matte)
-    return Product(on(options.background, colours[box], matte[box], image[box]), matte[box])
+        alpha = matte[box] if move is None else placing.moved(matte[box], move)
+        return Product(composite.quantise(alpha), alpha)
+    colours = placing.spread(composite.foreground(image, small, seen), part, height, width)[box]
+    alpha = matte[box]
+    if move is not None:
+        colours, alpha = placing.straight(
+            placing.moved(placing.premultiplied(colours, alpha), move)
+        )
+    return Product(on(options, colours, alpha, photo[box], matte[box]), alpha)
+
+
+def standing(matte: Matte, options: Matting) -> tuple[Box, Move | None]:
+    """The box of the photo that becomes the canvas, and what brings the subject to its place on it;
+    None where it stays. Where nobody is, so does everything.
+    """
+    height, width = matte.shape
+    whole = (slice(0, height), slice(0, width))
+    subject = mattes.bounds(matte) if options.crop or options.moves else None
+    if subject is None:
+        return whole, None
+    box = placing.around(subject, options.margins, height, width) if options.crop else whole
+    return box, placing.move(subject, box, options.share, options.place) if options.moves else None
 
 
 def estimate(image: Image, options: Matting, infer: Infer) -> tuple[Matte, Image]:
@@ -139,15 +244,19 @@ def drawn(image: Image, small: Image, rough: Matte, options: Matting) -> Matte:
     return mattes.refine(image, small, settled)
 
 
-def on(background: str, colours: Image, matte: Matte, image: Image) -> Image:
-    """The cut-out on what stands behind it: RGBA over nothing, RGB over something opaque."""
+def on(options: Matting, colours: Image, matte: Matte, image: Image, where: Matte) -> Image:
+    """The cut-out on what stands behind it: RGBA over nothing, RGB over something opaque.
+
+    ``where`` the person was in ``image``, the photo: both of the cut-out's size.
+    """
+    background, path = options.background, named(options).get("background")
     if background == "none":
         return composite.cutout(colours, matte)
     if background == "blur":
-        return composite.over(colours, matte, composite.blurred(image, matte))
-    if background in NAMED or background.startswith("#"):
+        return composite.over(colours, matte, composite.blurred(image, where))
+    if path is None:
         return composite.over_colour(colours, matte, colour(background))
-    behind = composite.cover(picture("background", background), *matte.shape)
+    behind = composite.cover(picture("background", path), *matte.shape)
     return composite.over(colours, matte, behind)
 
 

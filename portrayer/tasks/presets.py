@@ -11,6 +11,10 @@ from typing import Any
 
 from portrayer.errors import InvalidOption
 from portrayer.settings import read_toml
+from portrayer.tasks.chain import AND
+from portrayer.tasks.options import parted
+
+PERSONAL = frozenset({"consent"})  # one's own word: no preset gives it, others may have written it
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +77,20 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 
-def preset(name: str, own: Mapping[str, Mapping[str, Any]] | None = None) -> Preset:
-    """The preset of this name: one's own first, then the built-in ones, then a TOML file."""
+def preset(
+    name: str, own: Mapping[str, Mapping[str, Any]] | None = None, *, files: bool = True
+) -> Preset:
+    """The preset of this name: one's own first, then the built-in ones, then, with ``files``, a
+    TOML file.
+    """
     if own and name in own:
         return _read(own[name], name)
     if name in PRESETS:
         return PRESETS[name]
-    if name.endswith(".toml"):
+    if files and name.endswith(".toml"):
         return load(Path(name))
-    there = ", ".join([*PRESETS, *(own or {})])
-    raise InvalidOption(f"no preset is called {name!r} (there are: {there}, or a .toml file)")
+    there = [*PRESETS, *(own or {}), *(["or a .toml file"] if files else [])]
+    raise InvalidOption(f"no preset is called {name!r} (there are: {', '.join(there)})")
 
 
 def applied(
@@ -95,18 +103,57 @@ def applied(
 
     Raises :class:`InvalidOption` for a preset that is not for ``task``.
     """
-    given = {key.replace("_", "-"): value for key, value in options.items()}
-    if not name:
-        return given
-    chosen = preset(name, own)
-    if chosen.task != task:
-        raise InvalidOption(f"preset {name!r} is for the task {chosen.task!r}, not {task!r}")
-    return {key.replace("_", "-"): value for key, value in chosen.options.items()} | given
+    return _under(options, task, preset(name, own) if name else None)
+
+
+def chosen(
+    task: str,
+    values: Mapping[str, Any],
+    preset: str = "",
+    own: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """What ``read`` of the options takes: ``values`` of a task or a chain over named presets.
+
+    ``preset`` goes to the task, of a chain to the step that it is for. Among the values, "preset"
+    names one for the task or the step it stands with, and goes before that. By name alone: no file
+    is opened. Raises :class:`InvalidOption`.
+    """
+    steps = task.split(AND)
+    usual = _named(preset, own) if preset else None
+    if usual and usual.task not in steps:
+        raise InvalidOption(f"preset {preset!r} is for the task {usual.task!r}, not {task!r}")
+
+    def over(step: str, given: dict[str, Any]) -> dict[str, Any]:
+        name = given.pop("preset", "")
+        if name:
+            return _under(given, step, _named(name, own))
+        return _under(given, step, usual if usual and usual.task == step else None)
+
+    if len(steps) == 1:
+        return over(task, dict(values))
+    rest, inner = parted(values, steps)
+    return rest | {step: made for step, given in inner.items() if (made := over(step, given))}
 
 
 def load(path: Path) -> Preset:
     """A preset from a TOML file; :class:`InvalidOption` where it is none."""
     return _read(read_toml(path), path.stem)
+
+
+def _named(name: Any, own: Mapping[str, Mapping[str, Any]] | None) -> Preset:
+    if not isinstance(name, str):
+        raise InvalidOption("preset takes a name")
+    return preset(name, own, files=False)
+
+
+def _under(options: Mapping[str, Any], task: str, preset: Preset | None) -> dict[str, Any]:
+    given = {key.replace("_", "-"): value for key, value in options.items()}
+    if preset is None:
+        return given
+    if preset.task != task:
+        raise InvalidOption(f"preset {preset.name!r} is for the task {preset.task!r}, not {task!r}")
+    there = {key.replace("_", "-"): value for key, value in preset.options.items()}
+    return {key: value for key, value in there.items() if key not in PERSONAL} | given
 
 
 def _read(table: Mapping[str, Any], name: str) -> Preset:

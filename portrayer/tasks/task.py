@@ -46,10 +46,17 @@ class Encoding:
     format: str = option("png", "file format of the result", choices=("png", "webp", "jpeg"))
     quality: int = option(92, "of lossy formats; 100 makes webp lossless", ge=1, le=100)
 
+    @property
+    def final(self) -> str:
+        """Why no other task can take the result, in words; empty where one can: an opaque picture
+        (H, W, 3) of the photo, no larger than it.
+        """
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One row of the table of tasks.
+    """One row of the table of tasks, or several in a row (see ``chain``).
 
     ``inputs``: what each input image is, last the one whose frame the result has; ``options``: a
     dataclass; ``run``: (images, options, infer) to a product; ``memory``: (options, pixels of an

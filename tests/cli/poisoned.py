@@ -19,11 +19,11 @@ harmless = Pipeline.process_file
 
 
 def process_file(
-    self: Pipeline, task: str, options: Mapping[str, Any], source: Path, target: Path
+    self: Pipeline, task: str, options: Mapping[str, Any], source: Path, *rest: Any
 ) -> Mapping[str, Any]:
     if source.stem == "poison":
         os.kill(os.getpid(), signal.SIGKILL)
-    return harmless(self, task, options, source, target)
+    return harmless(self, task, options, source, *rest)
 
 
 Pipeline.process_file = process_file  # type: ignore[method-assign]

@@ -96,6 +96,9 @@ def test_everyone_gets_their_own(
     assert stats.waiting == 0
     assert sum(size * times for size, times in stats.batches.items()) == sum(c for _, c in calls)
     assert stats.peak <= stats.total == shared.total
+    assert [device.name for device in stats.devices] == [device.name for device in devices]
+    assert sum(device.samples for device in stats.devices) == sum(c for _, c in calls)
+    assert sum(device.forwards for device in stats.devices) == sum(stats.batches.values())
     one.close()
     assert shared.reserved == 0
     assert all(device.running == 0 for device in devices)
@@ -600,6 +603,8 @@ def test_callers_share_batches() -> None:
         assert [future.result(20) for future in futures] == [1] + [10] * 5
     assert device.launched == [("a", 1), ("a", 10)]
     assert one.stats().batches == {1: 1, 10: 1}
+    (told,) = one.stats().devices
+    assert (told.samples, told.forwards, told.batch, told.why) == (11, 2, 10, "all that waited")
     one.close()
 
 

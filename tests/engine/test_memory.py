@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from portrayer.engine.memory import UNITS, Budget, Cost, parse, show
-from portrayer.errors import InvalidOption, OutOfMemory
+from portrayer.errors import DeadlineExceeded, InvalidOption, OutOfMemory
 from tests.engine.fakes import eventually
 
 TOTAL = 1000
@@ -72,9 +72,11 @@ class Ledger(RuleBasedStateMachine):
             with self.budget.reserve(amount):
                 assert self.budget.reserved == self.sum + amount
                 self.most = max(self.most, self.sum + amount)
-        elif amount > TOTAL:
-            with pytest.raises(OutOfMemory), self.budget.reserve(amount):
+        else:
+            error = OutOfMemory if amount > TOTAL else DeadlineExceeded
+            with pytest.raises(error) as caught, self.budget.reserve(amount, seconds=0):
                 pass
+            assert "\n" not in str(caught.value)
 
     @rule(more=st.integers(1, 10))
     def release_too_much(self, more: int) -> None:
@@ -144,6 +146,51 @@ def test_first_come_first_served() -> None:
         thread.join(10)
     assert order == [0, 1, 2, 3, 4]
     assert budget.reserved == 0
+
+
+def test_priority_is_a_head_start_in_line() -> None:
+    """Who goes first is served first, whenever it came; among equals, who came first."""
+    budget, order = Budget(10), list[str]()
+    threads = []
+
+    def reserve(name: str, priority: int) -> None:
+        with budget.reserve(10, priority=priority):
+            order.append(name)
+
+    assert budget.take(1)
+    came = (("a", 0), ("b", 0), ("high", 1), ("low", -1), ("also high", 1))
+    for line, (name, priority) in enumerate(came, 1):
+        threads.append(threading.Thread(target=reserve, args=(name, priority)))
+        threads[-1].start()
+        assert eventually(lambda line=line: len(budget._line) == line)  # type: ignore[misc]
+    budget.release(1)
+    for thread in threads:
+        thread.join(10)
+    assert order == ["high", "also high", "a", "b", "low"]
+
+
+def test_a_wait_in_vain_gives_up_its_place() -> None:
+    """After its seconds it is refused in one line, and who waits behind it goes on."""
+    budget, told, done = Budget(10, "host memory"), list[str](), threading.Event()
+
+    def impatient() -> None:
+        with pytest.raises(DeadlineExceeded) as caught, budget.reserve(8, seconds=0.1):
+            pass
+        told.append(str(caught.value))
+
+    def patient() -> None:
+        with budget.reserve(4):
+            done.set()
+
+    assert budget.take(5)
+    threads = [threading.Thread(target=impatient), threading.Thread(target=patient)]
+    for thread in threads:
+        thread.start()
+    assert done.wait(10)
+    for thread in threads:
+        thread.join(10)
+    assert ["8 B of host memory" in line and "\n" not in line for line in told] == [True]
+    assert budget.reserved == 5
 
 
 def test_one_who_gives_up_leaves_the_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -226,6 +226,96 @@ def test_padding_is_paid_for() -> None:
     assert running.reserved == device._need(4)
 
 
+def whole(one: Replica, name: str, count: int) -> None:
+    """A batch of just so many, reserved, run and finished."""
+    one.prepare(name)
+    assert one.reserve(name, count) == count
+    one.finish(one.launch(name, list(pictures(count)), count))
+
+
+def test_why_a_batch_was_no_larger() -> None:
+    """What bounded the last batch is said, with the numbers as they are."""
+    one = replica(64 * MIB + 16 * MIB + 850 * MIB)
+    one.prepare("a:64")
+    assert (one.stats().batch, one.stats().why) == (0, "")
+
+    def told(waiting: int, sharing: int = 1) -> tuple[int, str]:
+        count = one.reserve("a:64", waiting, sharing)
+        one.budget.release(one.loaded["a:64"].cost.of(count))
+        return one.stats().batch, one.stats().why
+
+    assert told(5) == (5, "all that waited")
+    assert told(8) == (8, "all that waited")
+    assert told(9, 4) == (3, "its share of 9 that waited")
+    assert told(40) == (8, "memory: 866.0 MiB of 930.0 MiB free")
+    assert one.budget.take(300 * MIB)
+    assert told(40) == (5, "memory: 566.0 MiB of 930.0 MiB free")
+    assert one.budget.take(500 * MIB)
+    assert one.reserve("a:64", 40) == 0
+    assert one.stats().batch == 5, "what was not run has no reason"
+    one.budget.release(800 * MIB)
+    one.shrink("a:64", 8)
+    assert told(40) == (4, "an out-of-memory at 8")
+    assert told(4) == (4, "all that waited")
+    for _ in range(2 * REGROW):
+        whole(one, "a:64", 4)
+    assert told(40) == (8, "memory: 866.0 MiB of 930.0 MiB free")
+
+
+def test_why_of_a_device_at_its_best() -> None:
+    """As many as pay on the device, though more would fit; also where batches are padded."""
+    one = replica(8 * GIB, FakeDevice(padding=lambda samples: 1 << (samples - 1).bit_length()))
+    one.prepare("a")
+    assert (one.reserve("a", 40), one.stats().why) == (16, "the device's best")
+    one.shrink("a", 7)
+    assert (one.reserve("a", 3), one.stats().why) == (2, "an out-of-memory at 7")
+
+
+def test_busy_is_the_time_with_a_batch() -> None:
+    """Batches that overlap count once, the one that runs counts up to now, failures count too."""
+    now = 0.0
+
+    def trouble(name: str, batch: int) -> None:
+        nonlocal now
+        now += 1.0
+        if batch == 3:
+            raise KeyError(name)
+
+    device = FakeDevice(asynchronous=True, trouble=trouble)
+    one = Replica(device, Budget(4 * GIB), spec, clock=lambda: now)
+    one.prepare("a")
+    now += 10.0
+    assert one.stats().busy == 0.0
+    first, second = (
+        one.launch("a", list(pictures(count)), one.reserve("a", count)) for count in (1, 2)
+    )
+    assert one.stats().busy == 2.0
+    now += 4.0
+    one.finish(first)
+    now += 8.0
+    one.finish(second)
+    assert one.stats().busy == 14.0
+    now += 16.0
+    with pytest.raises(KeyError):
+        one.launch("a", list(pictures(3)), one.reserve("a", 3))
+    now += 32.0
+    stats = one.stats()
+    assert stats.busy == 15.0
+    assert (stats.samples, stats.forwards) == (3, 2), "what failed answered nobody"
+
+
+def test_a_replica_tells_what_it_is() -> None:
+    """Its device, its models and its budget, as they are now."""
+    one = replica(500 * MIB)
+    assert (one.stats().models, one.stats().reserved, one.stats().total) == ((), 0, 500 * MIB)
+    one.prepare("a:100")
+    one.prepare("b:150")
+    stats = one.stats()
+    assert (stats.name, stats.precision) == ("fake", "exact")
+    assert stats.models == ("a:100", "b:150")
+    assert stats.reserved == 250 * MIB
+
+
 def test_an_unknown_model_is_no_harm() -> None:
     """Whatever the catalogue raises comes through, and the replica goes on."""
 

@@ -1,9 +1,12 @@
 """A small program around a Runner, made to be killed: ``python -m tests.jobs.killable FOLDER``.
 
-FOLDER holds ``jobs.db`` with a job "j" whose items copy a file. A source that reads ``die at
-PLACE`` kills the process at that place of the copy, the first time only; ``poison`` does always,
-and ``slow`` takes its time. Every copy that was moved into place adds its source's name to
-``FOLDER/trace``, every one that is begun its process's id to ``FOLDER/pids``.
+FOLDER holds ``jobs.db`` with a job "j" whose items copy a file. With ``serve`` as second argument
+all jobs are served: lines ``cancel JOB``, ``remove JOB``, ``retry JOB`` and ``stop`` are obeyed and
+repeated when they are done, and ``idle`` is said when there is nothing to do.
+
+A source that reads ``die at PLACE`` kills the process at that place of the copy, the first time
+only; ``poison`` does always, and ``slow`` takes its time. Every copy that was moved into place adds
+its source's name to ``FOLDER/trace``, every one that is begun its process's id to ``FOLDER/pids``.
 """
 
 from __future__ import annotations
@@ -17,9 +20,10 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from portrayer.jobs.backend import LocalBackend
+from portrayer.jobs.backend import LocalBackend, Watch, unwatched
+from portrayer.jobs.child import Child
 from portrayer.jobs.record import JSON
-from portrayer.jobs.runner import Child, Runner
+from portrayer.jobs.runner import Event, Runner
 from portrayer.jobs.store import Store
 
 WIDTH = 2
@@ -36,8 +40,14 @@ class Copier:
         self.trace, self.pids = (os.open(folder / name, flags) for name in ("trace", "pids"))
 
     def process_file(
-        self, task: str, options: Mapping[str, JSON], source: Path, target: Path
+        self,
+        task: str,
+        options: Mapping[str, JSON],
+        source: Path,
+        target: Path,
+        watch: Watch = unwatched,
     ) -> Mapping[str, JSON]:
+        watch("read")
         content = source.read_bytes()
         os.write(self.pids, f"{source.name} {os.getpid()}\n".encode())
         if content == b"poison":
@@ -50,6 +60,7 @@ class Copier:
             self.die(content, "half")
             # The work; more than a tick of any file system's clock.
             time.sleep(60 if content == b"slow" else 0.02)
+            watch("write")
             file.write(content[len(content) // 2 :])
         temporary.replace(target)
         os.write(self.trace, f"{source.name}\n".encode())
@@ -64,14 +75,44 @@ class Copier:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(folder: Path) -> None:
+def say(line: str) -> None:
+    os.write(1, f"{line}\n".encode())
+
+
+def main(folder: Path, serves: bool) -> None:
     with Store(folder / "jobs.db") as store, store.own():
-        store.recover("j")
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
+        store.recover()
+        say("ready")
         with Child(partial(Copier, folder)) as apart:
-            Runner(store, LocalBackend(Copier(folder), apart)).run("j")
+            backend = LocalBackend(Copier(folder), apart)
+            if serves:
+                serve(store, backend)
+            else:
+                Runner(store, backend).run("j")
+
+
+def serve(store: Store, backend: LocalBackend) -> None:
+    def look(_: Event | None = None) -> None:
+        standing = store.standing()
+        if not standing.queued and not standing.running:
+            say("idle")
+
+    def obey() -> None:
+        calls = {"cancel": runner.cancel, "remove": store.remove, "retry": store.retry}
+        for line in sys.stdin:
+            verb, _, job = line.strip().partition(" ")
+            if verb == "stop":
+                return runner.stop(now=True)
+            calls[verb](job)
+            runner.wake()
+            say(line.strip())
+            look()
+
+    runner = Runner(store, backend, on_event=look)
+    threading.Thread(target=obey, daemon=True).start()
+    look()
+    runner.serve()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:] == ["serve"])

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from portrayer.errors import CapacityError, DecodeError, OutOfMemory, OutputError
-from portrayer.jobs.backend import Crashed, LocalBackend
+from portrayer.errors import Canceled, CapacityError, DecodeError, OutOfMemory, OutputError
+from portrayer.jobs.backend import Crashed, LocalBackend, Watch, unwatched
+from portrayer.jobs.child import Child
 from portrayer.jobs.record import JSON, Counts, Failure
-from portrayer.jobs.runner import Child, Runner
+from portrayer.jobs.runner import Runner
 from portrayer.jobs.store import Store
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 on Windows")
@@ -30,7 +31,12 @@ class Orders:
             raise DecodeError("no device for a second process")
 
     def process_file(
-        self, task: str, options: Mapping[str, JSON], source: Path, target: Path
+        self,
+        task: str,
+        options: Mapping[str, JSON],
+        source: Path,
+        target: Path,
+        watch: Watch = unwatched,
     ) -> Mapping[str, JSON]:
         order = source.read_text()
         if order.startswith("signal"):
@@ -112,6 +118,16 @@ def test_a_death_between_files_is_held_against_neither(child: Child, tmp_path: P
     assert do(child, tmp_path, "")["pid"] != before
 
 
+def test_what_is_not_wanted_when_its_turn_comes_is_not_begun(child: Child, tmp_path: Path) -> None:
+    """One stage is told, before the process has the file."""
+
+    def watch(stage: str) -> None:
+        raise Canceled(stage)
+
+    with pytest.raises(Canceled, match="task"):
+        child.process_file("matte", {}, tmp_path / "nothing", tmp_path, watch)
+
+
 def test_closed_it_is_gone(tmp_path: Path) -> None:
     """Nothing is left behind, and closing what never ran or was closed is harmless."""
     with Child(Orders) as child:
@@ -165,7 +181,12 @@ class Roomy(Orders):
     """The pipeline of this process: what is too large for another is not for it."""
 
     def process_file(
-        self, task: str, options: Mapping[str, JSON], source: Path, target: Path
+        self,
+        task: str,
+        options: Mapping[str, JSON],
+        source: Path,
+        target: Path,
+        watch: Watch = unwatched,
     ) -> Mapping[str, JSON]:
         return {"pid": os.getpid()}
 

@@ -23,20 +23,32 @@ KILLS = 6
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 on Windows")
 
 
-def lay_out(folder: Path, contents: dict[str, bytes]) -> None:
-    """A job "j" over files of these names and contents."""
-    (folder / "in").mkdir()
-    (folder / "out").mkdir()
+def lay_out(folder: Path, contents: dict[str, bytes], job: str = "j") -> None:
+    """A job over files of these names and contents."""
+    (folder / "in").mkdir(exist_ok=True)
+    (folder / "out").mkdir(exist_ok=True)
     for name, content in contents.items():
         (folder / "in" / name).write_bytes(content)
     with Store(folder / "jobs.db") as store:
         entries = ((str(folder / "in" / n), str(folder / "out" / n), "") for n in contents)
-        store.put("copy", {}, entries, id="j")
+        store.put("copy", {}, entries, id=job)
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.jobs.killable", str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+def start(folder: Path, *mode: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.jobs.killable", str(folder), *mode]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1, cwd=ROOT)
+
+
+def tell(program: subprocess.Popen[str], line: str) -> None:
+    assert program.stdin is not None
+    program.stdin.write(f"{line}\n")
+
+
+def hear(program: subprocess.Popen[str], line: str) -> None:
+    """Read what the program says until it says this."""
+    assert program.stdout is not None
+    assert any(said.strip() == line for said in program.stdout), f"it never said {line}"
 
 
 def run_until_it_ends(folder: Path, limit: int = 20) -> int:
@@ -52,7 +64,8 @@ def run_until_it_ends(folder: Path, limit: int = 20) -> int:
 
 def rows(folder: Path) -> dict[str, Item]:
     with Store(folder / "jobs.db") as store:
-        return {Path(item.source).name: item for item in store.items("j")}
+        items = [item for job in store.jobs() for item in store.items(job.id)]
+    return {Path(item.source).name: item for item in items}
 
 
 def done(folder: Path) -> dict[str, Item]:
@@ -171,3 +184,52 @@ def test_killed_in_every_attempt_an_innocent_item_is_not_to_blame(tmp_path: Path
     assert (tmp_path / "out" / "only.bin").read_bytes() == b"quick"
     apart = [line.split()[1] for line in (tmp_path / "pids").read_text().splitlines()]
     assert len(set(apart)) == len(apart)
+
+
+ORDERS = ["cancel canceled", "cancel removed", "remove removed", "cancel retried", "retry retried"]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_service_killed_after_each_order_keeps_its_word(tmp_path: Path, seed: int) -> None:
+    """What was canceled stays as it was, what was removed stays away, all else is done, once."""
+    random = Random(seed)
+    contents = {}
+    for job in ("kept", "canceled", "removed", "retried"):
+        names = [f"{job}-{number}.bin" for number in range(20)]
+        files = {name: random.randbytes(random.randint(1, 60_000)) for name in names}
+        lay_out(tmp_path, files, job)
+        contents |= files
+    stays: dict[str, Item] = {}
+    for order in ORDERS:
+        with start(tmp_path, "serve") as program:
+            hear(program, "ready")
+            time.sleep(random.uniform(0, 0.05))
+            tell(program, order)
+            hear(program, order)
+            time.sleep(random.uniform(0, 0.05))
+            program.kill()
+        if order == "remove removed":
+            stays = {name: item for name, item in stays.items() if item.job != "removed"}
+            contents = {name: blob for name, blob in contents.items() if "removed" not in name}
+        now = rows(tmp_path)
+        assert stays.items() <= now.items()
+        assert now.keys() == contents.keys()
+        canceled = {"canceled"} if order == ORDERS[0] else set()
+        stays |= {n: i for n, i in now.items() if i.state is State.DONE or i.job in canceled}
+    with start(tmp_path, "serve") as program:
+        hear(program, "idle")
+        tell(program, "stop")
+        program.communicate(timeout=20)
+    assert program.returncode == 0
+    now = rows(tmp_path)
+    assert stays.items() <= now.items()
+    assert now.keys() == contents.keys()
+    copies = trace(tmp_path)
+    for name, item in now.items():
+        if item.state is State.DONE:
+            assert (tmp_path / "out" / name).read_bytes() == contents[name]
+        else:
+            assert (item.job, item.state) == ("canceled", State.CANCELED)
+    assert {State.DONE, State.CANCELED} == {item.state for item in now.values()}
+    again = sum(max(0, copies[name] - 1) for name in contents)
+    assert again <= len(ORDERS) * WIDTH, "at most what was in flight at a kill"

@@ -5,19 +5,24 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from portrayer.jobs.record import ALONE
+from portrayer.errors import KeyReused, UnknownItem, UnknownJob
+from portrayer.jobs import store as module
+from portrayer.jobs.record import ALONE, Standing
 from portrayer.jobs.store import ATTEMPTS, STARTS, Failure, Item, State, Store
 
-JOBS = ["a", "b"]
+JOBS = ["a", "b", "c"]
 FAILURE = Failure("decode", "not a picture")
+LOST = (State.FAILED, State.CANCELED)
 
 
 @dataclass
@@ -40,87 +45,130 @@ class Row:
         self.state, self.error, self.claim = state, error, None
 
 
+@dataclass
+class Wish:
+    """What the model knows of one job."""
+
+    priority: int
+    touched: float
+    key: str | None = None
+    fingerprint: str = ""
+    rows: dict[str, Row] = field(default_factory=dict)
+
+    def count(self, *states: State) -> int:
+        return sum(row.state in states for row in self.rows.values())
+
+
 class Ledger(RuleBasedStateMachine):
-    """Two jobs over a few sources; claims are kept for ever, so that stale ones are tried too."""
+    """Few jobs over a few sources; claims are kept for ever, so that stale ones are tried too."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.root = Path(self.folder.name)
+        self.now = 1e9
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(module, "time", lambda: self.now)
         self.store = Store(self.root / "ledger.db")
-        self.rows: dict[tuple[str, str], Row] = {}
-        self.priority: dict[str, int] = {}
+        self.jobs: dict[str, Wish] = {}
+        self.puts = 0
         self.claims: list[Item] = []
+        # What somebody knows who asks for changes now and then, and the last number seen, by job.
+        self.known: dict[str, dict[int, State]] = {job: {} for job in JOBS}
+        self.seen = dict.fromkeys(JOBS, 0)
 
     def teardown(self) -> None:
         self.store.close()
         self.folder.cleanup()
+        self.patch.undo()
 
-    def of(self, job: str | None) -> dict[tuple[str, str], Row]:
-        return {key: row for key, row in self.rows.items() if job in (None, key[0])}
+    def rows(self, job: str | None, *states: State) -> list[Row]:
+        """Those of ``job``, or of all, that are in one of these states."""
+        names = self.jobs if job is None else {job} & self.jobs.keys()
+        every = (row for name in names for row in self.jobs[name].rows.values())
+        return [row for row in every if row.state in states]
 
-    def running(self, job: str | None) -> list[Row]:
-        return [row for row in self.of(job).values() if row.state is State.RUNNING]
+    def unknown(self, job: str) -> None:
+        for ask in (self.store.job, self.store.counts, self.store.cancel, self.store.remove):
+            with pytest.raises(UnknownJob):
+                ask(job)
 
     @initialize()
     def two_empty_jobs(self) -> None:
-        for job in JOBS:
+        for job in JOBS[:2]:
             self.store.put("matte", {"size": 1}, [], id=job)
-            self.priority[job] = 0
+            self.jobs[job] = Wish(0, self.now)
 
     @rule(
         job=st.sampled_from(JOBS),
         files=st.dictionaries(st.sampled_from("wxyz"), st.sampled_from("12"), max_size=4),
         size=st.sampled_from([1, 1, 1, 2]),
         priority=st.integers(0, 1),
+        key=st.sampled_from([None, None, "k", "l"]),
+        fingerprint=st.sampled_from("123"),
     )
-    def put(self, job: str, files: dict[str, str], size: int, priority: int) -> None:
+    def put(
+        self,
+        job: str,
+        files: dict[str, str],
+        size: int,
+        priority: int,
+        key: str | None,
+        fingerprint: str,
+    ) -> None:
         entries = ((s, str(self.root / f"{job}-{s}.png"), sign) for s, sign in files.items())
-        self.store.put("matte", {"size": size}, entries, id=job, priority=priority)
-        self.priority[job] = priority
+
+        def put() -> str:
+            wish = {"id": job, "priority": priority, "key": key, "fingerprint": fingerprint}
+            return self.store.put("matte", {"size": size}, entries, **wish).id
+
+        for name, wish in self.jobs.items():
+            if key is not None and wish.key == key:
+                if wish.fingerprint == fingerprint:
+                    assert put() == name
+                else:
+                    with pytest.raises(KeyReused):
+                        put()
+                return
+        assert put() == job
+        wish = self.jobs.setdefault(job, Wish(priority, self.now, key, fingerprint))
+        wish.priority, wish.touched = priority, self.now
         for source, signature in files.items():
-            row = self.rows.setdefault((job, source), Row(len(self.rows), signature, str(size)))
+            self.puts += 1
+            row = wish.rows.setdefault(source, Row(self.puts, signature, str(size)))
             if (row.signature, row.recipe) != (signature, str(size)):
                 row.signature, row.recipe = signature, str(size)
                 row.requeue(0, None)
 
     @rule(job=st.sampled_from([*JOBS, None, None]))
     def claim(self, job: str | None) -> None:
-        best: tuple[int, int, int, tuple[str, str]] | None = None
-        for name in JOBS if job is None else [job]:
+        best: tuple[int, int, int, int, str, str] | None = None
+        for name, wish in self.jobs.items():
             queued = [
-                (row.attempt, row.order, key)
-                for key, row in self.of(name).items()
-                if row.state is State.QUEUED
+                (row.attempt, row.order, name, source)
+                for source, row in wish.rows.items()
+                if row.state is State.QUEUED and job in (None, name)
             ]
-            if not queued:
-                continue
-            attempt, order, key = min(queued)
-            busy = [row.attempt for row in self.running(name)]
-            alone = max([attempt + 1, *busy]) >= ALONE
-            if not (busy and alone):
-                candidate = (-self.priority[name], attempt, order, key)
+            busy = [row.attempt for row in self.rows(name, State.RUNNING)]
+            if queued and not (busy and max([min(queued)[0] + 1, *busy]) >= ALONE):
+                candidate = (-wish.priority, len(busy), *min(queued))
                 best = candidate if best is None else min(best, candidate)
         claimed = self.store.claim(job)
         assert (claimed is None) == (best is None)
         if claimed is not None and best is not None:
-            item, row = claimed[1], self.rows[best[3]]
-            assert claimed[0].id == item.job
-            assert (item.job, item.source) == best[3]
+            item, row = claimed[1], self.jobs[best[4]].rows[best[5]]
+            assert claimed[0] == self.store.job(item.job)
+            assert (item.job, item.source) == best[4:]
             row.state, row.attempt, row.claim = State.RUNNING, row.attempt + 1, item
             row.written = False
             assert item.attempt == row.attempt
             self.claims.append(item)
 
-    def current(self, item: Item) -> Row | None:
-        row = self.rows[item.job, item.source]
-        return row if row.claim is item else None
-
     @precondition(lambda self: self.claims)
     @rule(pick=st.randoms(use_true_random=False), how=st.sampled_from("cfar"))
     def answer(self, pick: Random, how: str) -> None:
         item = pick.choice(self.claims[-6:])
-        row = self.current(item)
+        row = next((row for row in self.rows(None, *State) if row.claim is item), None)
         took = {
             "c": lambda: self.store.complete(item, {"faces": 1}),
             "f": lambda: self.store.fail(item, FAILURE),
@@ -140,10 +188,10 @@ class Ledger(RuleBasedStateMachine):
         else:
             row.settle(State.FAILED, FAILURE.code)
 
-    @precondition(lambda self: self.running(None))
+    @precondition(lambda self: self.rows(None, State.RUNNING))
     @rule(pick=st.randoms(use_true_random=False))
     def write_output(self, pick: Random) -> None:
-        row = pick.choice(self.running(None))
+        row = pick.choice(self.rows(None, State.RUNNING))
         assert row.claim is not None
         assert row.claim.started is not None
         target = Path(row.claim.target)
@@ -154,22 +202,39 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(job=st.sampled_from(JOBS))
     def cancel(self, job: str) -> None:
-        queued = [row for row in self.of(job).values() if row.state is State.QUEUED]
-        assert self.store.cancel(job) == len(queued)
-        for row in queued:
+        if job not in self.jobs:
+            return self.unknown(job)
+        unwanted = self.rows(job, State.QUEUED, State.RUNNING)
+        assert self.store.cancel(job) == len(unwanted)
+        for row in unwanted:
             row.settle(State.CANCELED, row.error)
 
     @rule(job=st.sampled_from(JOBS))
     def retry(self, job: str) -> None:
-        lost = (State.FAILED, State.CANCELED)
-        again = [row for row in self.of(job).values() if row.state in lost]
+        if job not in self.jobs:
+            return self.unknown(job)
+        again = self.rows(job, *LOST)
         assert self.store.retry(job) == len(again)
+        self.jobs[job].touched = self.now
         for row in again:
             row.requeue(0, row.error)
 
+    @rule(job=st.sampled_from(JOBS))
+    def remove(self, job: str) -> None:
+        if job not in self.jobs:
+            return self.unknown(job)
+        items = list(self.store.items(job))
+        removed = self.store.remove(job)
+        assert removed == (not self.rows(job, State.QUEUED, State.RUNNING))
+        if removed:
+            del self.jobs[job]
+            for item in items:
+                with pytest.raises(UnknownItem):
+                    self.store.item(item.id)
+
     @rule(job=st.sampled_from([*JOBS, None]))
     def recover(self, job: str | None) -> None:
-        running = self.running(job)
+        running = self.rows(job, State.RUNNING)
         assert self.store.recover(job) == len(running)
         for row in running:
             if row.written:
@@ -184,22 +249,59 @@ class Ledger(RuleBasedStateMachine):
         self.store.close()
         self.store = Store(self.root / "ledger.db")
 
+    @rule(job=st.sampled_from(JOBS), limit=st.integers(1, 4))
+    def listen(self, job: str, limit: int) -> None:
+        """Whoever asks from the last number seen comes to know how every item stands."""
+        known = self.known[job]
+        while changes := self.store.changes(job, self.seen[job], limit):
+            assert len(changes) <= limit
+            for item in changes:
+                assert self.seen[job] < item.changed
+                known[item.id], self.seen[job] = item.state, item.changed
+        now = {item.id: item.state for item in self.store.items(job)}
+        assert {id: state for id, state in known.items() if id in now} == now
+
     @invariant()
     def agree(self) -> None:
-        for job in self.priority:
+        assert [job.id for job in self.store.search()] == [j.id for j in self.store.jobs()][::-1]
+        assert {job.id: job.touched for job in self.store.jobs()} == {
+            name: wish.touched for name, wish in self.jobs.items()
+        }
+        numbers = []
+        for job, wish in self.jobs.items():
             items = list(self.store.items(job))
-            model = self.of(job)
-            assert [(i.job, i.source) for i in items] == list(model)
-            for item, row in zip(items, model.values(), strict=True):
+            numbers += [item.changed for item in items]
+            assert [i.source for i in items] == list(wish.rows)
+            for item, row in zip(items, wish.rows.values(), strict=True):
                 error = None if item.error is None else item.error.code
                 assert (item.state, item.attempt, error) == (row.state, row.attempt, row.error)
                 assert 0 <= item.attempt <= STARTS
+                assert item == self.store.item(item.id)
                 if row.state is State.RUNNING:
                     assert item == row.claim
             counts = self.store.counts(job)
             assert counts.total == len(items)
             for state in State:
-                assert getattr(counts, state) == sum(i.state is state for i in items)
+                assert getattr(counts, state) == wish.count(state)
+        assert len(set(numbers)) == len(numbers)
+        self.now += 1  # each step has a moment of its own
+
+    @invariant()
+    def agree_on_the_whole(self) -> None:
+        queued = Counter[tuple[str, int]]()
+        for wish in self.jobs.values():
+            queued["matte", wish.priority] += wish.count(State.QUEUED)
+        waiting = [wish.touched for wish in self.jobs.values() if wish.count(State.QUEUED)]
+        running = len(self.rows(None, State.RUNNING))
+        assert self.store.standing() == Standing(+queued, running, min(waiting, default=None))
+        finished = {job.id: ended for job, ended in self.store.finished()}
+        assert list(finished.values()) == sorted(finished.values())
+        assert set(finished) == {
+            name for name, wish in self.jobs.items() if not wish.count(State.QUEUED, State.RUNNING)
+        }
+        for name, ended in finished.items():
+            last = max(self.store.items(name), key=lambda item: item.changed, default=None)
+            assert ended == (self.jobs[name].touched if last is None else last.finished)
 
 
 TestLedger = Ledger.TestCase

@@ -22,7 +22,7 @@ from portrayer.errors import (
     UnknownTask,
     WeightsMismatch,
 )
-from portrayer.jobs.backend import Backend, LocalBackend
+from portrayer.jobs.backend import Backend, LocalBackend, Watch, unwatched
 from portrayer.jobs.record import JSON, Counts, Failure, Item, Job, State
 from portrayer.jobs.runner import Event, Runner
 from portrayer.jobs.store import Store
@@ -36,7 +36,7 @@ class Calls:
         self.then = then
         self.seen: list[Item] = []
 
-    def run(self, job: Job, item: Item) -> Mapping[str, JSON]:
+    def run(self, job: Job, item: Item, watch: Watch) -> Mapping[str, JSON]:
         self.seen.append(item)
         if self.then is not None:
             self.then(item)
@@ -153,7 +153,7 @@ def test_a_further_attempt_runs_alone(store: Store) -> None:
     beside: list[int] = []
 
     class Tight(Calls):
-        def run(self, job: Job, item: Item) -> Mapping[str, JSON]:
+        def run(self, job: Job, item: Item, watch: Watch) -> Mapping[str, JSON]:
             with lock:
                 flying.append(item.attempt)
                 if max(flying) > 1:
@@ -325,7 +325,12 @@ def test_local_backend_hands_files_to_the_pipeline(store: Store, tmp_path: Path)
         workers = 2
 
         def process_file(
-            self, task: str, options: Mapping[str, JSON], source: Path, target: Path
+            self,
+            task: str,
+            options: Mapping[str, JSON],
+            source: Path,
+            target: Path,
+            watch: Watch = unwatched,
         ) -> Mapping[str, JSON]:
             target.write_text(source.read_text().upper() + str(options["end"]))
             return {"task": task}

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from portrayer.errors import InputError, OutputError, UnknownJob
+from portrayer.errors import InputError, KeyReused, OutputError, UnknownItem, UnknownJob
+from portrayer.jobs import reading
 from portrayer.jobs import store as module
 from portrayer.jobs.store import ATTEMPTS, STARTS, Counts, Failure, Item, State, Store
 
@@ -66,6 +67,68 @@ def test_what_is_put_is_read_back(store: Store) -> None:
     assert [(i.source, i.target, i.signature) for i in store.items(job.id)] == list(entries(3))
     assert store.targets(job.id) == {source: target for source, target, _ in entries(3)}
     assert store.counts(job.id) == Counts(total=3, queued=3)
+
+
+def test_jobs_have_names_and_pictures_have_labels(store: Store) -> None:
+    """What the user calls them comes back, valid UTF-8 or not; a job's last name counts."""
+    rows = [("0", "0.png", "", "Anna.jpg"), ("1", "1.png", "", "caf\udce9.jpg"), ("2", "2.png", "")]
+    job = store.put("matte", {}, rows, name="wedding\udce9")
+    assert store.job(job.id).name == "wedding\udce9"
+    assert [item.label for item in store.items(job.id)] == ["Anna.jpg", "caf\udce9.jpg", ""]
+    assert store.put("matte", {}, [], id=job.id, name="birthday").name == "birthday"
+
+
+def test_a_job_knows_when_it_was_last_asked_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Put and retry touch it; nothing else does, and it was created once."""
+    now = 1e9
+    monkeypatch.setattr(module, "time", lambda: now)
+    store.put("matte", {}, entries(2), id="j")
+    now += 1
+    store.fail(take(store), Failure("decode", "no"))
+    store.cancel("j")
+    assert (store.job("j").created, store.job("j").touched) == (1e9, 1e9)
+    store.retry("j")
+    assert store.job("j").touched == now
+    now += 1
+    assert (store.put("matte", {}, [], id="j").touched, store.job("j").created) == (now, 1e9)
+
+
+def test_a_key_makes_one_job(store: Store) -> None:
+    """The second time nothing is written, nor are its pictures asked for; another wish is told."""
+
+    def unasked() -> Iterator[tuple[str, str, str]]:
+        pytest.fail("read although nothing is written")
+        yield "", "", ""
+
+    job = store.put("matte", {}, entries(2), key="k", fingerprint="f")
+    other = store.put("enhance", {}, unasked(), id="other", name="x", key="k", fingerprint="f")
+    assert other == job == store.job(job.id)
+    with pytest.raises(KeyReused, match="the key k came before"):
+        store.put("matte", {}, unasked(), key="k", fingerprint="g")
+    assert store.jobs() == [job]
+    assert store.put("matte", {}, [], id="other", key="l") != job
+    assert store.cancel(job.id) == 2
+    assert store.remove(job.id)
+    assert store.put("matte", {}, [], key="k", fingerprint="g").id != job.id, "free again"
+
+
+def test_many_with_one_key_make_one_job(tmp_path: Path) -> None:
+    """However many ask at once, each with a ledger of its own: all are given the same job."""
+    start = threading.Barrier(6)
+    Store(tmp_path / "jobs.db").close()
+
+    def ask(n: int) -> str:
+        with Store(tmp_path / "jobs.db") as store:
+            start.wait(timeout=20)
+            return store.put("matte", {}, entries(50), id=str(n), key="k").id
+
+    with ThreadPoolExecutor(6) as pool:
+        [id] = set(pool.map(ask, range(6)))
+    with Store(tmp_path / "jobs.db") as store:
+        assert [job.id for job in store.jobs()] == [id]
+        assert store.counts(id).total == 50
 
 
 def test_results_and_failures_are_kept(store: Store) -> None:
@@ -130,7 +193,7 @@ def test_stale_options_are_noticed_late(store: Store) -> None:
 
 def test_pages_join_without_gap_or_overlap(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Items read in pages of any size are the items, in order; so are those of one state."""
-    monkeypatch.setattr(module, "PAGE", 3)
+    monkeypatch.setattr(reading, "PAGE", 3)
     store.put("other", {}, entries(4), id="other")
     store.put("matte", {}, entries(10), id="j")
     for _ in range(4):
@@ -162,9 +225,12 @@ def test_names_need_not_be_text(store: Store) -> None:
 
 def test_an_unknown_job_is_said_to_be_unknown(store: Store) -> None:
     """Asking about a job that is not there is UnknownJob; for claim and targets it is nothing."""
-    for ask in (store.job, store.counts, store.cancel, store.retry):
+    for ask in (store.job, store.counts, store.cancel, store.retry, store.remove):
         with pytest.raises(UnknownJob):
             ask("nope")
+    with pytest.raises(UnknownItem):
+        store.item(1)
+    assert store.changes("nope") == []
     assert store.claim("nope") is None
     assert store.targets("nope") == {}
 
@@ -266,6 +332,15 @@ def test_the_fence_holds_when_the_clock_stands_still(
     assert store.complete(second, {})
 
 
+def test_jobs_of_one_priority_share_the_workers(store: Store) -> None:
+    """Who has the fewest pictures at work is next, whoever came first; a higher one before all."""
+    for job, n, priority in (("long", 20, 0), ("short", 2, 0), ("urgent", 2, 1)):
+        rows = ((f"{i}", f"{i}.png", "") for i in range(n))
+        store.put("matte", {}, rows, id=job, priority=priority)
+    taken = [claimed[0].id for _ in range(8) if (claimed := store.claim())]
+    assert taken == ["urgent"] * 2 + ["long", "short"] * 2 + ["long"] * 2
+
+
 CLAIMER = """
 import sys
 from pathlib import Path
@@ -363,6 +438,95 @@ def test_a_killed_owner_owns_nothing(store: Store) -> None:
         pass
 
 
+# What version 1 of the ledger was made with, and one job of it.
+OLD = """
+CREATE TABLE job (
+    id TEXT PRIMARY KEY, task TEXT NOT NULL, options TEXT NOT NULL,
+    priority INTEGER NOT NULL, created REAL NOT NULL
+);
+CREATE TABLE item (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL REFERENCES job (id),
+    source TEXT NOT NULL, target TEXT NOT NULL, signature TEXT NOT NULL, recipe TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'queued'
+        CHECK (state IN ('queued', 'running', 'done', 'failed', 'canceled')),
+    attempt INTEGER NOT NULL DEFAULT 0, error TEXT, result TEXT, started REAL, finished REAL,
+    UNIQUE (job, source), UNIQUE (job, target COLLATE NOCASE)
+);
+CREATE INDEX item_state ON item (job, state, attempt, id);
+CREATE INDEX item_order ON item (job, id);
+CREATE TABLE tally (
+    job TEXT NOT NULL, state TEXT NOT NULL, items INTEGER NOT NULL, PRIMARY KEY (job, state)
+) WITHOUT ROWID;
+CREATE TRIGGER item_added AFTER INSERT ON item BEGIN
+    INSERT INTO tally VALUES (new.job, new.state, 1)
+    ON CONFLICT (job, state) DO UPDATE SET items = items + 1;
+END;
+CREATE TRIGGER item_moved AFTER UPDATE OF state ON item WHEN old.state <> new.state BEGIN
+    UPDATE tally SET items = items - 1 WHERE job = old.job AND state = old.state;
+    INSERT INTO tally VALUES (new.job, new.state, 1)
+    ON CONFLICT (job, state) DO UPDATE SET items = items + 1;
+END;
+PRAGMA user_version = 1;
+PRAGMA journal_mode = WAL;
+INSERT INTO job VALUES ('j', 'matte', '{"size": 1}', 2, 1e9);
+INSERT INTO item (job, source, target, signature, recipe) VALUES
+    ('j', 'in/0.jpg', 'out/0.png', '1', ''), ('j', 'in/1.jpg', 'out/1.png', '1', ''),
+    ('j', 'in/2.jpg', 'out/2.png', '1', '');
+UPDATE item SET state = 'running', attempt = 1, started = 1e9 + 1 WHERE id = 2;
+UPDATE item SET state = 'done', result = '{"faces": 1}', finished = 1e9 + 2 WHERE id = 2;
+"""
+
+
+def old(path: Path, more: str = "") -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript(OLD + more)
+    connection.close()
+
+
+def test_an_old_ledger_is_brought_over(tmp_path: Path) -> None:
+    """By the first of many who open it; nothing is lost, and it can do all that a new one can."""
+    path, start = tmp_path / "jobs.db", threading.Barrier(4)
+    old(path)
+
+    def open_it(_: int) -> list[Item]:
+        start.wait(timeout=20)
+        with Store(path) as store:
+            return list(store.items("j"))
+
+    with ThreadPoolExecutor(4) as pool:
+        items, *others = pool.map(open_it, range(4))
+    assert others == [items] * 3
+    assert [(i.source, i.target, i.signature) for i in items] == list(entries(3))
+    assert [item.state for item in items] == [State.QUEUED, State.DONE, State.QUEUED]
+    assert (items[1].result, items[1].finished, items[1].label) == ({"faces": 1}, 1e9 + 2, "")
+    with Store(path) as store:
+        job = store.job("j")
+        assert (job.options, job.priority, job.created) == ({"size": 1}, 2, 1e9)
+        assert (job.touched, job.name) == (1e9, "")
+        assert store.counts("j") == Counts(total=3, queued=2, done=1)
+        seen = [item.changed for item in store.changes("j")]
+        assert seen == sorted(set(seen))
+        assert len(seen) == 3
+        first = take(store)
+        assert store.changes("j", after=seen[-1]) == [first]
+        assert store.cancel("j") == 2
+        assert store.put("matte", {}, entries(1), key="k") == store.put("x", {}, [], key="k")
+        assert store.remove("j")
+
+
+def test_an_old_ledger_is_brought_over_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Where the last step cannot be done, none of them was."""
+    path = tmp_path / "jobs.db"
+    old(path, "CREATE INDEX tally_state ON tally (state);")
+    with pytest.raises(OutputError):
+        Store(path)
+    connection = sqlite3.connect(path)
+    [(version,)] = connection.execute("PRAGMA user_version")
+    columns = [name for _, name, *_ in connection.execute("PRAGMA table_info (job)")]
+    connection.close()
+    assert (version, columns) == (1, ["id", "task", "options", "priority", "created"])
+
+
 def damage_nothing_to_read(path: Path) -> None:
     path.write_bytes(b"this is no database at all, but it is long enough to look at" * 100)
 
@@ -436,6 +600,26 @@ def test_a_full_disk_is_an_output_error_and_loses_nothing(store: Store) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     store.put("matte", {}, entries(6), id="j")
     assert store.counts("j").total == 6
+
+
+def test_a_check_says_whether_the_ledger_can_be_written(store: Store) -> None:
+    """It changes nothing, and raises where the next change would."""
+    resource = pytest.importorskip("resource")
+    store.put("matte", {}, entries(5), id="j")
+    before = list(store.items("j"))
+    store.check()
+    log = store.path.with_name(f"{store.path.name}-wal")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size, hard))
+    try:
+        with pytest.raises(OutputError):
+            store.check()
+        with pytest.raises(OutputError):
+            store.cancel("j")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    store.check()
+    assert list(store.items("j")) == before
 
 
 def test_a_closed_store_is_closed(store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from portrayer.errors import InvalidOption
 from portrayer.tasks import TASKS
-from portrayer.tasks.options import Option, option, options, read, schema
+from portrayer.tasks.options import Option, option, options, pictures, read, schema, values
 
 RANGED = [
     pytest.param(task.options, o, id=f"{task.name}-{o.name}")
@@ -32,6 +33,24 @@ class Toy:
     colour: str = option("red", "one of a few", choices=("red", "green"))
     name: str = option("x", "any text")
     loud: bool = option(False, "yes or no")
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Options that may name a picture, in both ways."""
+
+    wall: str = option("plain", "behind", words=("plain", "brick"), picture="")
+    meant: str = option("all", "who", words=("all",), picture="like:")
+    size: int = option(3, "of all", ge=1, le=9)
+
+
+@dataclass(frozen=True)
+class Tour:
+    """Options in steps."""
+
+    first: Gallery = Gallery()
+    second: Toy = Toy()
+    loud: bool = option(False, "its own")
 
 
 def refused(cls: type, values: dict[str, Any]) -> str:
@@ -92,6 +111,11 @@ def test_ways_to_say_yes(text: object) -> None:
         ("long-side", math.inf),
         ("long-side", math.nan),
         ("long-side", [3]),
+        ("name", ["x"]),
+        ("name", {"x": 1}),
+        ("name", b"x"),
+        ("name", ()),
+        ("loud", [True]),
         ("share", "half"),
         ("share", math.nan),
         ("share", "nan"),
@@ -195,3 +219,109 @@ def test_options_are_values() -> None:
         assert hash(one) == hash(other)
         with pytest.raises(AttributeError):
             one.format = "webp"
+
+
+def test_what_was_read_can_be_read_again() -> None:
+    """Every option by its name, steps and all, is the same dataclass once more."""
+    given = {"first": {"size": 4, "wall": "x.png"}, "second.share": 0.25, "loud": True}
+    for cls, own in ((Toy, {"loud": True}), (Gallery, {"size": 4}), (Tour, given)):
+        chosen = read(cls, own)
+        assert read(cls, values(chosen)) == chosen
+        assert list(values(chosen)) == [o.name for o in options(cls)]
+
+
+def test_steps_have_options_of_their_own() -> None:
+    """As a mapping or with dots, the later word counts; hyphens or underscores."""
+    meant = Tour(Gallery(size=4), Toy(long_side=7, loud=True))
+    for said in (
+        {"first": {"size": 4}, "second": {"long-side": 7, "loud": "yes"}},
+        {"first.size": "4", "second.long_side": 7, "second.loud": True},
+        {"first": {"size": 9}, "second": {"loud": 1}, "first.size": 4, "second.long-side": 7},
+    ):
+        assert read(Tour, said) == meant
+    assert read(Tour, {"loud": True}) == Tour(loud=True)
+    assert refused(Tour, {"second": {"share": 2}}) == "second: share is 2, it can be 0 to 1"
+    assert refused(Tour, {"third": {}}).endswith("(there are: loud, first, second)")
+    assert refused(Tour, {"first.second.size": 1}).startswith("first: no option")
+    for wrong in (None, 3, "plain", ["size"]):
+        assert refused(Tour, {"first": wrong}) == "first takes options by their names"
+
+
+def test_the_schema_of_steps_is_nested() -> None:
+    """Each step is an object of its own."""
+    derived = schema(Tour)["properties"]
+    assert derived["first"] == schema(Gallery)
+    assert derived["second"] == schema(Toy)
+    assert derived["loud"]["type"] == "boolean"
+
+
+def test_the_schema_tells_where_a_picture_may_be() -> None:
+    """``picture`` beside the words: true, or what stands before its path."""
+    derived = schema(Gallery)["properties"]
+    assert derived["wall"]["picture"] is True
+    assert derived["wall"]["examples"] == ["plain", "brick"]
+    assert derived["meant"]["picture"] == "like:"
+    assert "picture" not in derived["size"]
+
+
+PATHS = ["/etc/passwd", "a.png", "Plain", " plain", "", "..", "~/x", "5", "none\n", "\0", "like:x"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_whatever_is_no_word_is_a_path(path: str) -> None:
+    """After the text that stands before it; the disk is not asked, so nothing is told of it."""
+    wall, meant, size = options(Gallery)
+    assert wall.path(path) == path
+    assert meant.path(f"like:{path}") == path
+    assert size.path(path) is None
+    for word in ("plain", "brick", "#", "#/etc/passwd"):
+        assert wall.path(word) is None
+    for word in ("all", "2", "Like:x", " like:x", "#like:x"):
+        assert meant.path(word) is None
+
+
+@given(st.text(), st.sampled_from(["wall", "meant"]))
+def test_what_is_read_is_what_was_asked_about(text: str, name: str) -> None:
+    """Whether values name a picture is the same before they are read and after."""
+    chosen = read(Gallery, {name: text})
+    assert pictures(Gallery, {name: text}) == pictures(Gallery, values(chosen))
+    assert pictures(Tour, {"first": {name: text}}) == {
+        f"first.{option}": path for option, path in pictures(Gallery, {name: text}).items()
+    }
+
+
+def test_pictures_are_found_however_they_are_said() -> None:
+    """Nested, dotted, as a number or a path object; under the option's own name."""
+    assert pictures(Gallery, {"wall": 5, "meant": "like:b", "size": 2}) == {
+        "wall": "5",
+        "meant": "b",
+    }
+    assert pictures(Gallery, {"wall": Path("c")}) == {"wall": "c"}
+    assert pictures(Tour, {"first.wall": "a", "second": {"name": "b"}}) == {"first.wall": "a"}
+    assert pictures(Tour, {"first": {"wall": "brick"}, "first.wall": "a"}) == {"first.wall": "a"}
+    assert pictures(Gallery, {"preset": "x", "walls": "y"}) == {}
+    nested: Any = []
+    for _ in range(5000):
+        nested = [nested]
+    for values_ in ({"wall": ["a"]}, {"wall": {"a": 1}}, {"wall": nested}):
+        with pytest.raises(InvalidOption, match="wall takes one value"):
+            pictures(Gallery, values_)
+        with pytest.raises(InvalidOption, match="wall takes one value"):
+            read(Gallery, values_)
+
+
+def test_the_tasks_know_their_pictures() -> None:
+    """A background and the face to look for are files that a caller may name; nothing else is."""
+    found = {
+        (task.name, o.name): o.picture
+        for task in TASKS.values()
+        for o in options(task.options)
+        if o.picture is not None
+    }
+    assert found == {("matte", "background"): "", ("fuse", "target-face"): "like:"}
+    for task in TASKS.values():
+        assert pictures(task.options, values(task.options())) == {}
+        for o in options(task.options):
+            for word in o.words:
+                assert o.path(word) is None
+                read(task.options, {o.name: word})

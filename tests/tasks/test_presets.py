@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portrayer.errors import InvalidOption
-from portrayer.tasks import TASKS
+from portrayer.tasks import TASKS, task
 from portrayer.tasks.options import read
-from portrayer.tasks.presets import PRESETS, Preset, applied, load, preset
+from portrayer.tasks.presets import PRESETS, Preset, applied, chosen, load, preset
 
 TEXT = st.text(st.characters(codec="utf-8"))
 VALUES = st.one_of(st.booleans(), st.integers(-(2**62), 2**62), st.floats(allow_nan=False), TEXT)
@@ -120,3 +120,87 @@ def test_an_unknown_preset_is_told() -> None:
     assert "'passport'" in line
     assert "id-photo" in line
     assert "mine" in line
+
+
+OWN = {"mine": {"task": "enhance", "options": {"strength": 5, "min_face": 9}}}
+
+
+def test_a_step_names_its_own_preset() -> None:
+    """Beside its options, which win; with dots or nested; the others are left alone."""
+    for values in (
+        {"enhance": {"preset": "old-photo", "denoise": 1}, "matte": {"crop": True}},
+        {"enhance.preset": "old-photo", "enhance.denoise": 1, "matte.crop": True},
+    ):
+        assert chosen("enhance+matte", values) == {
+            "enhance": {**PRESETS["old-photo"].options, "denoise": 1},
+            "matte": {"crop": True},
+        }
+    assert chosen("fuse+matte", {"source": "x"}) == {"source": "x"}
+    both = chosen("enhance+matte", {"matte.preset": "id-photo", "enhance.preset": "mine"}, own=OWN)
+    assert both == {
+        "enhance": {"strength": 5, "min-face": 9},
+        "matte": dict(PRESETS["id-photo"].options),
+    }
+
+
+def test_one_preset_for_all() -> None:
+    """It goes to the step that it is for, unless that step names another."""
+    assert chosen("enhance+matte", {}, "social") == {"matte": dict(PRESETS["social"].options)}
+    other = chosen("enhance+matte", {"matte": {"preset": "product", "erode": 3}}, "social")
+    assert other == {"matte": {**PRESETS["product"].options, "erode": 3}}
+    assert chosen("matte", {"alpha_threshold": 3}, "social") == applied(
+        "social", "matte", {"alpha_threshold": 3}
+    )
+    assert chosen("matte", {"preset": "product"}, "social") == dict(PRESETS["product"].options)
+
+
+@pytest.mark.parametrize("name", ["enhance+matte", "matte+enhance", "enhance"])
+def test_presets_of_chains_read(name: str) -> None:
+    """What is chosen is what a chain takes."""
+    values = {"enhance.preset": "retouch"} if "+" in name else {"preset": "retouch"}
+    preset = "id-photo" if "matte" in name else "retouch"
+    assert read(task(name).options, chosen(name, values, preset))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "preset", "what"),
+    [
+        (
+            "enhance+matte",
+            {"enhance": {"preset": "social"}},
+            "",
+            "'social' is for the task 'matte'",
+        ),
+        ("fuse+matte", {}, "fast", "'fast' is for the task 'enhance', not 'fuse+matte'"),
+        ("enhance", {}, "social", "'social' is for the task 'matte'"),
+        ("enhance", {"preset": ["fast"]}, "", "preset takes a name"),
+        ("enhance+matte", {"enhance": "fast"}, "", "enhance takes options"),
+        ("enhance+matte", {}, "passport", "no preset is called 'passport'"),
+    ],
+)
+def test_a_preset_that_does_not_fit(
+    name: str, values: dict[str, Any], preset: str, what: str
+) -> None:
+    """Nothing is chosen in silence."""
+    assert what in one_line(chosen, name, values, preset)
+
+
+def test_a_name_is_never_taken_for_a_file(tmp_path: Path) -> None:
+    """Whoever chooses by name alone learns of no file whether it is there."""
+    file = tmp_path / "mine.toml"
+    lines = []
+    for _ in range(2):
+        for values in ({"preset": str(file)}, {}):
+            lines.append(one_line(chosen, "matte", values, "" if values else str(file)))
+        file.write_text("[options]\nerode = 1.5\n")
+    assert len(set(lines)) == 1
+    assert "toml file" not in lines[0]
+    assert applied(str(file), "matte", {}) == {"erode": 1.5}
+
+
+def test_nobodys_word_is_in_a_preset() -> None:
+    """Consent is given by whoever asks, or not at all."""
+    own = {"nice": {"task": "fuse", "options": {"consent": True, "blend": 0.5}}}
+    assert chosen("fuse", {}, "nice", own) == applied("nice", "fuse", {}, own) == {"blend": 0.5}
+    assert chosen("fuse", {"consent": True}, "nice", own) == {"blend": 0.5, "consent": True}
+    assert chosen("fuse+matte", {"fuse.preset": "nice"}, "", own) == {"fuse": {"blend": 0.5}}

@@ -1,0 +1,91 @@
+"""What requests are made of, for the OpenAPI document: derived from the table of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from portrayer.server.refusal import STATUS
+from portrayer.server.views import Errors
+from portrayer.server.wishes import PHOTO, file_fields
+from portrayer.tasks import TASKS
+from portrayer.tasks.options import schema
+from portrayer.tasks.task import Task
+
+FILE = {"type": "string", "contentMediaType": "application/octet-stream", "format": "binary"}
+MEANING: Mapping[int, str] = {
+    400: "The request is wrong; `errors` say what and what to do",
+    401: "The token is missing or is another",
+    403: "From another site",
+    404: "There is no such thing",
+    408: "The client was too slow",
+    409: "Not there yet, or not any more",
+    413: "Too many bytes, files or pixels",
+    415: "Not a photo that can be read",
+    422: "No face in the photo, or a key that was used for another request",
+    429: "Too much is waiting; Retry-After says when to come again",
+    503: "Not now: the models are being loaded, or memory is short",
+    504: "Not done in the time that it may take",
+    507: "The server's disk is full",
+}
+assert set(MEANING) == set(STATUS.values()) - {500}
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route that may refuse with these; 401 and 403 always may."""
+    return {
+        code: {"model": Errors, "description": MEANING[code]}
+        for code in sorted({401, 403, *statuses})
+    }
+
+
+UPLOAD = (400, 408, 413, 415, 422, 429, 503, 504, 507)
+
+
+def body(row: Task | None, *, chain: bool = False, several: bool = False) -> dict[str, Any]:
+    """``openapi_extra`` of a route that takes a form: of one task, of a chain, or (None) of any.
+
+    ``several``: whether it takes many photos.
+    """
+    rows = [row] if row else list(TASKS.values())
+    files = dict.fromkeys(name for each in rows for name in file_fields(each))
+    properties: dict[str, Any] = {}
+    if several:
+        properties["files"] = {
+            "type": "array",
+            "items": FILE,
+            "description": "the photos, many times",
+        }
+    for name in files:
+        if several and name in _last(rows):
+            continue
+        properties[name] = FILE | {"description": f"{name}: one picture"}
+    if row is None and not chain:
+        properties["task"] = {"type": "string", "description": f"one of {', '.join(TASKS)}"}
+    if row is None:
+        properties["steps"] = {
+            "type": "string",
+            "description": "tasks one after the other, nothing encoded in between: "
+            'fuse,enhance,matte or JSON: [{"task": ..., "options": {}, "preset": ...}]',
+        }
+    if several:
+        properties["priority"] = {"type": "integer", "minimum": -9, "maximum": 9, "default": 0}
+        properties["name"] = {"type": "string", "maxLength": 200, "description": "of the job"}
+    properties["preset"] = {"type": "string", "description": "a named set of options"}
+    properties["options"] = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "description": "a JSON object of options, as GET /v1/tasks lists them",
+    }
+    if row is not None:
+        own = schema(row.options)["properties"]
+        properties |= {name: rule for name, rule in own.items() if name not in properties}
+    form = {"type": "object", "properties": properties}
+    content: dict[str, Any] = {"multipart/form-data": {"schema": form}}
+    if row is not None and len(row.inputs) == 1 and not several:
+        content["image/*"] = {"schema": FILE}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _last(rows: Iterable[Task]) -> set[str]:
+    return {row.inputs[-1] for row in rows} | set(PHOTO)

@@ -1,0 +1,350 @@
+"""A request's body to fields and files: streamed to disk, counted, hashed; gone on any error."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+from urllib.parse import parse_qsl
+
+from python_multipart import multipart
+
+from portrayer.errors import OutputError
+from portrayer.server.refusal import DiskFull, InvalidRequest, UploadTooLarge
+
+BLOCK = 2**20  # bytes that a thread parses, hashes and writes at a time
+FULL = 16  # text fields that may be as long as one may be: more is memory that no request needs
+PLAIN = frozenset({b"", b"7bit", b"8bit", b"binary"})  # transfer encodings that change nothing
+UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # and what turns text around
+
+T = TypeVar("T")
+Pairs = Iterable[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may bring.
+
+    ``files``, ``fields``: how many; ``field_bytes``: of each text field but the ``long_fields``,
+    which have their own; ``spare_disk``: bytes that stay free on the folder's disk.
+    """
+
+    file_bytes: int
+    total_bytes: int
+    files: int
+    fields: int
+    field_bytes: int
+    long_fields: Mapping[str, int] = field(default_factory=dict)
+    spare_disk: int = 0
+
+    @property
+    def text_bytes(self) -> int:
+        """Of all text fields together: they are held in memory."""
+        return min(self.fields, FULL) * self.field_bytes + sum(self.long_fields.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that came. ``name``: what the client calls it, to be shown and never to be opened."""
+
+    field: str
+    name: str
+    path: Path
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A request's body, whole: text by field, and files in the order they came."""
+
+    fields: Mapping[str, tuple[str, ...]]
+    files: tuple[Upload, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """A sha256 over all that was said: the same request has the same, however it was cut."""
+        files = [(file.field, file.name, file.sha256) for file in self.files]
+        return sha256(json.dumps([list(self.fields.items()), files]).encode()).hexdigest()
+
+
+async def receive(
+    stream: AsyncIterator[bytes], content_type: str, folder: Path, limits: Limits
+) -> Form:
+    """Read ``stream`` to its end; files go to ``folder/000000``, ``000001``, ..., and are synced.
+
+    The folder is made, and gone again on any error, as when the caller is canceled. Parsing,
+    hashing and writing are a thread's. Read are a multipart form, a urlencoded one, a JSON object
+    (lists become several values, objects JSON text, null nothing), one file alone (field "").
+
+    Raises:
+        InvalidRequest: another type of body, or one that is broken.
+        UploadTooLarge: more than ``limits`` allow.
+        DiskFull, OutputError: it cannot be kept.
+    """
+    intake, waiting, total, fed = _Intake(folder, limits), list[bytes](), 0, 0
+    with _readable():
+        reader = _reader(content_type, intake)
+    try:
+        await finished(intake.make)
+        async for chunk in stream:
+            total += len(chunk)
+            if total > limits.total_bytes:
+                raise UploadTooLarge(f"the request has more than {limits.total_bytes} bytes")
+            waiting.append(chunk)
+            if total - fed >= BLOCK:
+                here = b"".join(waiting)
+                end = len(here) // BLOCK * BLOCK
+                for start in range(0, end, BLOCK):  # the same blocks however it was sent
+                    await finished(reader.write, here[start : start + BLOCK])
+                waiting, fed = [here[end:]], fed + end
+        if total > fed:
+            await finished(reader.write, b"".join(waiting))
+        await finished(reader.end)
+        return await finished(intake.form)
+    except BaseException:
+        await finished(intake.discard)
+        raise
+
+
+async def finished(
+    call: Callable[..., T], *arguments: Any, stop: Callable[[], None] = lambda: None
+) -> T:
+    """``call`` in a thread. Who is canceled waits for its end, which ``stop`` may hasten."""
+    running = asyncio.get_running_loop().run_in_executor(None, call, *arguments)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop()
+        while not running.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        raise
+
+
+def label(name: str) -> str:
+    """What a client calls a file, fit to be shown: no folders, one line, 255 characters at most."""
+    return re.split(r"[/\\]", UNSEEN.sub("", name))[-1].strip()[:255]
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """What the disk says against a file, as an error of the server's own."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull("the server's disk is full") from error
+        reason = error.strerror or type(error).__name__
+        raise OutputError(f"the upload cannot be kept ({reason})") from error
+
+
+class _Intake:
+    """What has come so far of one request. All of it blocks, and is for one thread at a time."""
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self.folder, self.limits = folder, limits
+        self.files: list[Upload] = []
+        self.open: BinaryIO | None = None
+        self._made, self._text, self._count = False, 0, 0
+        self._fields: dict[str, list[str]] = {}
+
+    def make(self) -> None:
+        """The folder, a new one: what another request has is not for this one to remove."""
+        with writing():
+            self.folder.mkdir(parents=True)
+        self._made = True
+
+    def field(self, name: bytes, value: bytes) -> None:
+        """A text field has come."""
+        limits, known = self.limits, name.decode()
+        self._count += 1
+        self._text += len(value)
+        if self._count > limits.fields:
+            raise UploadTooLarge(f"the request has more than {limits.fields} fields")
+        if len(value) > limits.long_fields.get(known, limits.field_bytes):
+            raise UploadTooLarge(f"the field {known[:40]!r} is too long")
+        if self._text > limits.text_bytes:
+            raise UploadTooLarge(f"the request has more than {limits.text_bytes} bytes of text")
+        self._fields.setdefault(known, []).append(value.decode())
+
+    def form(self) -> Form:
+        """All of it, once it is certain to outlast a power cut."""
+        with suppress(OSError):  # not every system opens folders
+            handle = os.open(self.folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        fields = {name: tuple(values) for name, values in self._fields.items()}
+        return Form(fields, tuple(self.files))
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        if self.open is not None:
+            with suppress(OSError):  # what it still held back does not fit either
+                self.open.close()
+        if self._made:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class _File:
+    """A file, on the disk from its first byte on."""
+
+    def __init__(self, intake: _Intake, field: str = "", name: str = "") -> None:
+        self._intake, self._field, self._name = intake, field, name
+        self._path, self._bytes, self._hash = intake.folder, 0, sha256()
+
+    def write(self, piece: bytes) -> None:
+        folder, limits = self._intake.folder, self._intake.limits
+        self._bytes += len(piece)
+        if self._bytes > limits.file_bytes:
+            raise UploadTooLarge(f"a file has more than {limits.file_bytes} bytes")
+        with writing():
+            if shutil.disk_usage(folder).free < limits.spare_disk + len(piece):
+                raise DiskFull("the server's disk is full")
+            self._opened().write(piece)
+        self._hash.update(piece)
+
+    def end(self) -> None:
+        if not (self._bytes or self._name):  # what a browser sends for an input that was left empty
+            return
+        with writing(), self._opened() as file:
+            file.flush()
+            os.fsync(file.fileno())
+        self._intake.open = None
+        digest = self._hash.hexdigest()
+        self._intake.files.append(Upload(self._field, self._name, self._path, self._bytes, digest))
+
+    def _opened(self) -> BinaryIO:
+        intake, number = self._intake, len(self._intake.files)
+        if intake.open is None:
+            if number == intake.limits.files:
+                raise UploadTooLarge(f"the request has more than {number} files")
+            self._path = intake.folder / f"{number:06d}"
+            intake.open = self._path.open("xb")
+        return intake.open
+
+
+class _Text:
+    """Text, in memory; ``read`` makes names and values of it once all of it is there."""
+
+    def __init__(self, intake: _Intake, read: Callable[[bytes, Limits], Pairs]) -> None:
+        self._intake, self._read, self._text = intake, read, bytearray()
+
+    def write(self, piece: bytes) -> None:
+        most = 2 * self._intake.limits.text_bytes  # with what quotes and percent signs add
+        self._text += piece
+        if len(self._text) > most:
+            raise UploadTooLarge(f"the request has a text of more than {most} bytes")
+
+    def end(self) -> None:
+        with _readable():
+            for name, value in self._read(bytes(self._text), self._intake.limits):
+                self._intake.field(name, value)
+
+
+class _Multipart:
+    """multipart/form-data (RFC 7578)."""
+
+    def __init__(self, intake: _Intake, boundary: bytes) -> None:
+        self._intake, self._parts = intake, 0
+        self._part: _File | _Text = _File(intake)
+        self._headers: dict[bytes, bytes] = {}
+        self._name, self._value = bytearray(), bytearray()
+        calls: multipart.MultipartCallbacks = {
+            "on_header_field": lambda block, a, b: self._name.extend(block[a:b]),
+            "on_header_value": lambda block, a, b: self._value.extend(block[a:b]),
+            "on_header_end": self._header,
+            "on_headers_finished": self._headed,
+            "on_part_data": lambda block, a, b: self._part.write(block[a:b]),
+            "on_part_end": lambda: self._part.end(),
+        }
+        self._parser = multipart.MultipartParser(boundary, calls)
+
+    def write(self, piece: bytes) -> None:
+        with _readable():
+            self._parser.write(piece)
+
+    def end(self) -> None:
+        if self._parser.state != multipart.MultipartState.END:
+            raise InvalidRequest("the body ends too early")
+
+    def _header(self) -> None:
+        self._headers[bytes(self._name).lower()] = bytes(self._value)
+        self._name, self._value = bytearray(), bytearray()
+
+    def _headed(self) -> None:
+        """All headers of a part have come: they say what it is."""
+        limits, headers, self._headers = self._intake.limits, self._headers, {}
+        self._parts += 1
+        if self._parts > limits.fields + limits.files:
+            raise UploadTooLarge("the request has too many parts")
+        kind, said = multipart.parse_options_header(headers.get(b"content-disposition"))
+        media, _ = multipart.parse_options_header(headers.get(b"content-type"))
+        name, file = said.get(b"name"), said.get(b"filename")
+        if kind != b"form-data" or not name:
+            raise InvalidRequest("a part of the body has no name")
+        if media.startswith(b"multipart/"):
+            raise InvalidRequest("a part of the body has parts itself")
+        if headers.get(b"content-transfer-encoding", b"").strip().lower() not in PLAIN:
+            raise InvalidRequest("a part of the body is encoded: send it as it is")
+        if file is None and not media.startswith((b"image/", b"application/octet-stream")):
+            self._part = _Text(self._intake, lambda value, _: [(name, value)])
+        else:
+            shown = label((file or b"").decode("utf-8", "replace"))
+            self._part = _File(self._intake, name.decode(), shown)
+
+
+def _pairs(body: bytes, limits: Limits) -> Pairs:
+    """Of ``a=1&b=2``."""
+    pairs = parse_qsl(body.decode(), True, errors="strict", max_num_fields=limits.fields)
+    return ((name.encode(), value.encode()) for name, value in pairs)
+
+
+def _members(body: bytes, limits: Limits) -> Pairs:
+    """Of ``{"a": 1, "b": [2, 3]}``."""
+    # Read, small values take many times their text's memory.
+    if sum(map(body.count, (b",", b"[", b"{"))) > limits.field_bytes:
+        raise UploadTooLarge("the request has too many values")
+    members = json.loads(body.decode())
+    if not isinstance(members, dict):
+        raise InvalidRequest("the body is no JSON object")
+    for name, value in members.items():
+        for each in value if isinstance(value, list) else [value]:
+            if each is not None:
+                text = each if isinstance(each, str) else json.dumps(each, allow_nan=False)
+                yield name.encode(), text.encode()
+
+
+def _reader(content_type: str, intake: _Intake) -> _File | _Text | _Multipart:
+    kind, said = multipart.parse_options_header(content_type)
+    match kind.decode("latin-1").split("/"):
+        case "multipart", "form-data" if said.get(b"boundary"):
+            return _Multipart(intake, said[b"boundary"])
+        case "application", "x-www-form-urlencoded":
+            return _Text(intake, _pairs)
+        case "application", "json":
+            return _Text(intake, _members)
+        case ("application", "octet-stream") | ("image", _):
+            return _File(intake)
+    asked = "send multipart/form-data with its boundary, a urlencoded form, JSON or a picture"
+    raise InvalidRequest(f"a body of type {content_type[:80]!r} is not read here: {asked}")
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """What a parser says against a body is the client's to mend."""
+    try:
+        yield
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"the body is broken ({str(error)[:120]})") from error

@@ -1,0 +1,105 @@
+"""Laws of what the ledger can be asked, for all texts and pages."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portrayer.errors import UnknownJob
+from portrayer.jobs.names import fold
+from portrayer.jobs.record import Job, Standing, State
+from portrayer.jobs.store import Store
+
+LETTERS = st.text("aAbBäÄ%_\\'\"\u0308ßsS\udce9", max_size=3)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "jobs.db") as store:
+        yield store
+
+
+@given(
+    jobs=st.lists(st.tuples(LETTERS, LETTERS, st.lists(LETTERS, max_size=3)), max_size=6),
+    text=LETTERS,
+    limit=st.integers(1, 3),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_search_finds_what_contains_the_text(
+    jobs: list[tuple[str, str, list[str]]], text: str, limit: int
+) -> None:
+    """In name, id or a label, letter case aside and every sign as it is; newest first, in pages."""
+    found: list[Job] = []
+    with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "jobs.db") as store:
+        wanted = []
+        for number, (end, name, labels) in enumerate(jobs):
+            id = f"{number}" + end.encode("utf-8", "replace").decode()
+            rows = ((str(i), f"{i}.png", "", label) for i, label in enumerate(labels))
+            job = store.put("matte", {}, rows, id=id, name=name)
+            if any(fold(text) in fold(each) for each in (name, id, *labels)):
+                wanted.insert(0, job)
+        before = None
+        while page := store.search(text, before, limit):
+            assert len(page) <= limit
+            found += page
+            before = page[-1].id
+    assert found == wanted
+
+
+def test_a_page_after_a_job_that_is_gone_is_not_the_end(store: Store) -> None:
+    """Who asks for it is told, and may begin anew."""
+    with pytest.raises(UnknownJob):
+        store.search(before="gone")
+
+
+def test_of_a_new_ledger_there_is_nothing_to_say(store: Store) -> None:
+    """Nothing waits, nothing ran, nothing is found."""
+    assert store.standing() == Standing(queued={}, running=0, oldest=None)
+    assert store.finished() == []
+    assert store.search() == store.jobs() == []
+
+
+def test_what_stands_and_what_is_finished(store: Store) -> None:
+    """Queued items by task and priority; a job is finished with its last item, or without any."""
+    rows = [("a", "a.png", ""), ("b", "b.png", "")]
+    first = store.put("matte", {}, rows, id="first", priority=1)
+    store.put("fuse", {}, rows, id="second")
+    empty = store.put("fuse", {}, [], id="empty")
+    claimed = store.claim()
+    assert claimed is not None
+    assert store.standing() == Standing({("matte", 1): 1, ("fuse", 0): 2}, 1, first.touched)
+    assert store.finished() == [(empty, empty.touched)]
+    assert store.complete(claimed[1], {})
+    assert store.cancel("first") == 1
+    last = max(item.finished or 0 for item in store.items("first"))
+    assert store.finished() == [(empty, empty.touched), (first, last)]
+
+
+def test_every_change_of_state_has_the_next_number(store: Store) -> None:
+    """Over all jobs, whatever the change; what is no change of state has none."""
+    numbers: list[int] = []
+
+    def note(job: str) -> None:
+        numbers.extend(item.changed for item in store.changes(job, max(numbers, default=0)))
+
+    rows = [("a", "a.png", ""), ("b", "b.png", "")]
+    for job in ("one", "two"):
+        store.put("matte", {}, rows, id=job)
+        note(job)
+    store.put("matte", {}, rows, id="one")  # the same again
+    claimed = store.claim("one")
+    note("one")
+    assert claimed is not None
+    assert claimed[1].changed == numbers[-1]
+    store.release(claimed[1])
+    note("one")
+    store.cancel("two")
+    note("two")
+    assert numbers == list(range(1, 9))
+    assert [item.state for item in store.changes("two")] == [State.CANCELED] * 2
+    assert [len(store.changes("two", 0, limit)) for limit in (1, 2, 3)] == [1, 2, 2]

@@ -47,7 +47,7 @@ class Child:
         target: Path,
         watch: Watch = unwatched,
     ) -> Mapping[str, JSON]:
-        """See :meth:`Files.process_file`; of its stages only the first is told, when its turn comes.
+        """See :meth:`Files.process_file`; ``watch`` hears of its turn alone, not of what is there.
 
         Raises:
             Crashed: the process died at work on ``source``.

@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.staticfiles import StaticFiles
 
 import portrayer
@@ -119,7 +120,11 @@ async def _plain(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kind = NotFound if error.status_code == 404 else InvalidRequest
     said = kind(f"{request.method} {request.url.path}: {str(error.detail).lower()}")
-    return JSONResponse(refusal.body(said), error.status_code, error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # the framework names those of one route alone
+        there = (r for r in request.app.routes if r.matches(request.scope)[0] is not Match.NONE)
+        headers["Allow"] = ", ".join(sorted(set().union(*(r.methods or () for r in there))))
+    return JSONResponse(refusal.body(said), error.status_code, headers)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

@@ -13,6 +13,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
+from traceback import clear_frames
 from uuid import uuid4
 
 from starlette.datastructures import Headers as Fields
@@ -101,16 +102,18 @@ class Patience:
                 for piece in _pieces(message):
                     async with asyncio.timeout(self.seconds):
                         await send(piece)
+                        await asyncio.sleep(0)  # else a fast client has the loop to itself
             except TimeoutError:
                 cut = f"nothing was taken for {self.seconds:g} seconds"
                 raise TooSlow(cut) from None
 
         try:
             await self.app(scope, read, write)
-        except Exception:
+        except Exception as error:
             if not cut:
                 raise
             log.info("the client was cut: %s", cut)
+            _let_go(error)
             if not begun:
                 await _refused(TooSlow(cut))(scope, receive, write)
 
@@ -283,6 +286,15 @@ def _headers(message: Message) -> MutableHeaders:
     """Those of an ``http.response.start``, to be added to."""
     message.setdefault("headers", [])
     return MutableHeaders(scope=message)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """End now what the frames of an error hold, a stream that was being given for one: they are in
+    a circle with it and would wait for some collection.
+    """
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _pieces(message: Message) -> Iterator[Message]:

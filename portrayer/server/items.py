@@ -63,7 +63,7 @@ def routes(service: Service) -> APIRouter:
         "/v1/items/{item}",
         operation_id="item",
         summary="One photo of a job",
-        responses=refusals(404, 422),
+        responses=refusals(404),
     )
     async def one(item: ItemId) -> ItemView:
         found = await asyncio.to_thread(store.item, item)

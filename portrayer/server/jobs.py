@@ -43,7 +43,7 @@ def routes(service: Service) -> APIRouter:
         description="Answers when every photo is on the disk and in the ledger. With the header "
         "Idempotency-Key, a request that is sent again makes no second job.",
         response_model=JobView,
-        responses=refusals(*UPLOAD),
+        responses=refusals(404, *UPLOAD),
         openapi_extra=body(None, several=True),
     )
     async def create(request: Request) -> Response:

@@ -52,7 +52,7 @@ def routes(service: Service) -> APIRouter:
         operation_id="chain",
         summary="Several tasks on one photo, nothing encoded in between",
         response_class=Response,
-        responses={200: PICTURE, 202: {"model": JobView}, **refusals(*UPLOAD)},
+        responses={200: PICTURE, 202: {"model": JobView}, **refusals(404, *UPLOAD)},
         openapi_extra=body(None, chain=True),
     )
     return router
@@ -63,6 +63,7 @@ def answering(service: Service, name: str) -> Callable[[Request], Awaitable[Resp
 
     async def answer(request: Request) -> Response:
         prefer = request.headers.get("prefer", "")
+        service.vacancy()
         async with service.received(request, FEW) as arrival:
             asked = await service.asked(arrival, name)
             if len(asked.photos) > 1:

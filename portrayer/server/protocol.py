@@ -16,9 +16,9 @@ class Protocol(H11Protocol):
 
     ``head``: seconds from the connection's start, or from the first byte after an answer, until a
     request's head is there whole (what is left of a body that no route has read counts as well).
-    ``rest``: seconds in which the client must take the last of an answer, or make room for more of
-    one that fills the buffers. While a route works on its answer, or reads the body, the time is
-    the route's and :class:`~portrayer.server.edge.Patience`'s.
+    ``rest``: seconds in which the client must take the last of an answer, or make room for the
+    next piece of one that fills the buffers. While a route works on its answer, or reads the body,
+    the time is the route's and :class:`~portrayer.server.edge.Patience`'s.
     """
 
     head: ClassVar[float] = 10

@@ -22,6 +22,7 @@ from portrayer.server.upload import finished, writing
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
+PLAIN = re.compile(r"[!-\[\]-~]+")  # printable ASCII, no space, no backslash: read one way by all
 PORTS = {"http": 80, "https": 443}
 REDIRECTS = 3
 MOVED = frozenset({301, 302, 303, 307, 308})
@@ -95,25 +96,26 @@ class _Place:
     target: str
 
     @classmethod
-    def of(cls, url: str) -> _Place:
+    def of(cls, url: str, base: str = "") -> _Place:
         """Raises :class:`InvalidRequest` for one that is not fetched, wherever it leads."""
         try:
-            parts = urlsplit(url)
+            whole = urljoin(base, url)
+            parts = urlsplit(whole)
             port, host = parts.port, (parts.hostname or "").removesuffix(".")
-        except ValueError:
-            port, host = None, ""
-        if not re.fullmatch(r"[!-\[\]-~]+", url) or not host or port == 0:
-            raise InvalidRequest("the URL cannot be read")
+        except ValueError as error:
+            raise InvalidRequest("the URL cannot be read") from error
         if parts.scheme not in PORTS:
             raise InvalidRequest("only URLs of http and https are fetched")
         if "@" in parts.netloc:
             raise InvalidRequest("a URL with a name or a password in it is not fetched")
+        if not PLAIN.fullmatch(url) or not host or port == 0:
+            raise InvalidRequest("the URL cannot be read")
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        return cls(url, parts.scheme, parts.netloc, host, port or PORTS[parts.scheme], target)
+        return cls(whole, parts.scheme, parts.netloc, host, port or PORTS[parts.scheme], target)
 
     def leads_to(self, location: str) -> _Place:
         """Where a redirect goes."""
-        place = self.of(urljoin(self.url, location))
+        place = self.of(location, self.url)
         if self.scheme == "https" and place.scheme == "http":
             raise InvalidRequest("the URL was moved to one that is not encrypted")
         return place

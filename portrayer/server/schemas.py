@@ -13,6 +13,7 @@ from portrayer.tasks.options import schema
 from portrayer.tasks.task import Task
 
 FILE = {"type": "string", "contentMediaType": "application/octet-stream", "format": "binary"}
+READABLE = ("jpeg", "png", "webp", "bmp", "tiff")
 MEANING: Mapping[int, str] = {
     400: "The request is wrong; `errors` say what and what to do",
     401: "The token is missing or is another",
@@ -80,10 +81,12 @@ def body(row: Task | None, *, chain: bool = False, several: bool = False) -> dic
     if row is not None:
         own = schema(row.options)["properties"]
         properties |= {name: rule for name, rule in own.items() if name not in properties}
-    form = {"type": "object", "properties": properties}
+    form = {"type": "object", "properties": properties, "additionalProperties": row is None}
+    required = ["files"] if several else ["steps"] if row is None else list(row.inputs)
+    form["required"] = [*required, *(["consent"] if "consent" in properties else [])]
     content: dict[str, Any] = {"multipart/form-data": {"schema": form}}
-    if row is not None and len(row.inputs) == 1 and not several:
-        content["image/*"] = {"schema": FILE}
+    if row is not None and len(row.inputs) == 1:
+        content |= {f"image/{kind}": {"schema": FILE} for kind in READABLE}
     return {"requestBody": {"required": True, "content": content}}
 
 

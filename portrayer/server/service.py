@@ -196,11 +196,16 @@ class Service:
             self._runner.wake()
         return job
 
+    def vacancy(self) -> None:
+        """:class:`QueueFull` where as many wait for one photo as may."""
+        most = self.settings.server.max_waiting
+        if self.waiting >= most:
+            raise QueueFull(f"{self.waiting} requests wait, at most {most} may")
+
     async def photo(self, asked: Wish, seconds: float, request: Request) -> tuple[Result, bytes]:
         """One photo now, before the photos of jobs; given up when the client has gone."""
-        server, gone = self.settings.server, False
-        if self.waiting >= server.max_waiting:
-            raise QueueFull(f"{self.waiting} requests wait, at most {server.max_waiting} may")
+        gone = False
+        self.vacancy()
         [photo] = asked.photos
         sources = [*(file.path for file in asked.beside.values()), photo.path]
         end = time.monotonic() + seconds
@@ -212,15 +217,15 @@ class Service:
         def work() -> tuple[Result, bytes]:
             assert self.studio is not None
             left = max(0.0, end - time.monotonic())
-            result = self.studio.pipeline.run(
+            with self.studio.pipeline.process(
                 asked.task.name,
                 sources,
                 asked.chosen,
                 priority=INTERACTIVE,
                 seconds=left,
                 watch=watch,
-            )
-            return result, result.encode()
+            ) as result:
+                return result, result.encode()
 
         self.waiting += 1
         listener = asyncio.create_task(_departure(request))

@@ -125,6 +125,7 @@ def _report(service: Service) -> dict[str, Any]:
             "why": device.why,
             "samples": device.samples,
             "forwards": device.forwards,
+            "busy": round(device.busy, 3),
         }
         for device in stats.devices
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sqlite3
 import sys
@@ -74,6 +73,38 @@ class Heard:
             assert self._came.wait_for(enough, timeout=LONG)
 
 
+class Asked(Store):
+    """Counts how often there was nothing to claim, and how often the file could not be written."""
+
+    def __init__(self, path: Path) -> None:
+        self.nothing, self.refused = threading.Semaphore(0), threading.Semaphore(0)
+        super().__init__(path)
+
+    def claim(self, job: str | None = None) -> tuple[Job, Item] | None:
+        with self.counted():
+            claimed = super().claim(job)
+        if claimed is None:
+            self.nothing.release()
+        return claimed
+
+    def complete(self, item: Item, result: Mapping[str, JSON]) -> bool:
+        with self.counted():
+            return super().complete(item, result)
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        try:
+            yield
+        except OutputError:
+            self.refused.release()
+            raise
+
+
+def came(count: threading.Semaphore, n: int) -> bool:
+    """Wait until it was counted so often."""
+    return all(count.acquire(timeout=LONG) for _ in range(n))
+
+
 @pytest.fixture(autouse=True)
 def no_safety_net(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing here may rest on a service looking for work now and then."""
@@ -81,8 +112,8 @@ def no_safety_net(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(tmp_path / "jobs.db") as store:
+def store(tmp_path: Path) -> Iterator[Asked]:
+    with Asked(tmp_path / "jobs.db") as store:
         yield store
 
 
@@ -135,16 +166,16 @@ def test_it_works_on_all_jobs_and_waits_for_more(store: Store) -> None:
     assert sorted(backend.written) == sorted([f"{j}{i}" for j in "abc" for i in range(5)] + ["a0"])
 
 
-def test_all_threads_hear_of_new_work(store: Store) -> None:
+def test_all_threads_hear_of_new_work(store: Asked) -> None:
     """One word wakes as many as there is work for: each waits until it has met the two others."""
     heard, meeting = Heard(), threading.Barrier(3)
     runner = Runner(store, Stages(3, lambda _: meeting.wait(LONG) and None), on_event=heard)
     with serving(runner):
-        for job in "ab":
-            put(store, job, 3)
-            runner.wake()
-            heard.settled(len(heard.events) + 3)
-    assert {event.item.state for event in heard.events} == {State.DONE}
+        assert came(store.nothing, 3)
+        put(store, "a", 3)
+        runner.wake()
+        heard.settled(3)
+    assert states(store, "a") == [State.DONE] * 3
 
 
 def test_what_nobody_told_it_of_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,34 +187,28 @@ def test_what_nobody_told_it_of_is_found(store: Store, monkeypatch: pytest.Monke
         heard.settled(1)
 
 
-def test_an_item_is_tried_again_when_its_neighbours_are_out_of_the_way(store: Store) -> None:
-    """Even if the one who had to end first has gone on to something else."""
-    heard, again = Heard(), threading.Event()
-    put(store, "a", 2)
+def test_an_item_is_tried_again_when_its_neighbours_are_out_of_the_way(store: Asked) -> None:
+    """By a thread that found nothing to do, if the neighbour's own has gone on to another job."""
+    heard, met, again = Heard(), threading.Barrier(2), threading.Event()
 
     def then(item: Item) -> None:
-        if item.source == "a0" and item.attempt == 1:
-            assert met.wait(LONG)
-            raise OutOfMemory("too large")
-        if item.source == "a0":
-            again.set()
-        if item.source == "a1":
-            met.set()
-            assert put_back.wait(LONG)
-            put(store, "urgent", 1, priority=1)  # for this thread: nobody else is told
-        if item.source == "urgent0":
-            assert again.wait(LONG), "the other thread was not woken"
+        match item.source, item.attempt:
+            case "a0", 1:
+                met.wait(LONG)
+                raise OutOfMemory("too large")
+            case "a0", 2:
+                again.set()
+            case "a1", _:
+                met.wait(LONG)
+                assert came(store.nothing, 1)
+                put(store, "urgent", 1, priority=1)  # for this thread: nobody else is told
+            case "urgent0", _:
+                assert again.wait(LONG), "the other thread was not woken"
 
-    met, put_back = threading.Event(), threading.Event()
-
-    def on_event(event: Event) -> None:
-        heard(event)
-        if event.item.state is State.QUEUED:
-            put_back.set()
-
-    with serving(Runner(store, Stages(2, then), on_event=on_event)):
+    put(store, "a", 2)
+    with serving(Runner(store, Stages(2, then), on_event=heard)):
         heard.settled(3)
-    assert {event.item.state for event in heard.events[1:]} == {State.DONE}
+    assert [event.item.state for event in heard.events] == [State.QUEUED] + [State.DONE] * 3
 
 
 @pytest.mark.parametrize(
@@ -257,33 +282,17 @@ class Blocked:
         self._other.close()
 
 
-class Noted(logging.Handler):
-    """Tells when something was logged."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        self.came = threading.Event()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-        self.came.set()
-
-
 @pytest.fixture
-def noted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Noted]:
-    """What the runner logs; a ledger that is kept by another is soon given up, and soon tried."""
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger that another keeps is soon given up, and soon tried again."""
     monkeypatch.setattr(ledger, "PATIENCE", 0.01)
     monkeypatch.setattr(module, "TROUBLE", 0.01)
-    noted = Noted()
-    module.log.addHandler(noted)
-    yield noted
-    module.log.removeHandler(noted)
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("when", ["claim", "settle"])
 def test_what_the_ledger_refuses_is_written_when_it_can_be(
-    noted: Noted, tmp_path: Path, when: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, when: str
 ) -> None:
     """It is said once, however long it takes; what was done is written down, not done again."""
     blocked: list[Blocked] = []
@@ -293,33 +302,29 @@ def test_what_the_ledger_refuses_is_written_when_it_can_be(
             blocked.append(Blocked(store))
 
     heard, backend = Heard(), Stages(2 if when == "claim" else 1, then)
-    with Store(tmp_path / "jobs.db") as store:
+    with Asked(tmp_path / "jobs.db") as store:
         put(store, "a", 4)
         if when == "claim":
             blocked.append(Blocked(store))
         with serving(Runner(store, backend, on_event=heard)):
-            assert noted.came.wait(LONG)
+            assert came(store.refused, 4)
             assert not heard.events
             blocked[0].end()
             heard.settled(4)
         assert store.counts("a") == Counts(total=4, done=4)
     assert sorted(backend.written) == ["a0", "a1", "a2", "a3"]
-    assert len(noted.lines) == 1
+    assert len(caplog.records) == 1
 
 
-def test_a_service_stops_although_the_ledger_cannot_be_written(
-    noted: Noted, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("impatient")
+def test_a_service_stops_although_the_ledger_cannot_be_written(tmp_path: Path) -> None:
     """That is said, and the next program settles what was in flight."""
     blocked: list[Blocked] = []
-    with Store(tmp_path / "jobs.db") as store:
+    with Asked(tmp_path / "jobs.db") as store:
         put(store, "a", 2)
         backend = Stages(1, lambda _: blocked.append(Blocked(store)))
-        with (
-            pytest.raises(OutputError, match="locked"),
-            serving(Runner(store, backend)),
-        ):
-            assert noted.came.wait(LONG)
+        with pytest.raises(OutputError, match="locked"), serving(Runner(store, backend)):
+            assert came(store.refused, 1)
         blocked[0].end()
         assert states(store, "a") == [State.RUNNING, State.QUEUED]
         assert store.recover() == 1

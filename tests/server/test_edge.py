@@ -246,15 +246,15 @@ def answering(content: bytes, release: Callable[[], object] = lambda: None) -> A
 
 def test_who_takes_nothing_is_cut() -> None:
     """A client that stops taking ends the route, which lets go of all that it holds."""
-    released: list[bool] = []
 
     async def main() -> Client:
-        client = Client(takes=3 * PIECE)
-        app = Patience(answering(b"x" * 1000, lambda: released.append(True)), send=SOON)
-        return await client.ask(app)
+        client, released = Client(takes=3 * PIECE), asyncio.Event()
+        await client.ask(Patience(answering(b"x" * 1000, released.set), send=SOON))
+        async with asyncio.timeout(10):  # at once, and not when memory happens to be tidied
+            await released.wait()
+        return client
 
     client = asyncio.run(main())
-    assert released == [True]
     assert (client.status, client.whole) == (200, False)
 
 
@@ -293,6 +293,34 @@ def test_an_answer_is_given_in_pieces(size: int) -> None:
     client = ask(Patience(app))
     assert (client.body, client.whole) == (content[:size], True)
     assert max(client.pieces) <= PIECE
+
+
+def test_no_answer_keeps_the_loop() -> None:
+    """Others get their turns while a client takes all that comes, or has gone and takes none."""
+
+    async def main() -> int:
+        turns = 0
+
+        async def turning() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        beside = asyncio.create_task(turning())
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            async def chunks() -> AsyncIterator[bytes]:
+                for _ in range(100):
+                    yield b"x"
+
+            await StreamingResponse(chunks())(scope, receive, send)
+
+        await Client().ask(Patience(app))
+        beside.cancel()
+        return turns
+
+    assert asyncio.run(main()) >= 100
 
 
 def test_errors_of_others_pass() -> None:

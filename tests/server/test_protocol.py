@@ -19,8 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from portrayer.server.edge import Patience
 from portrayer.server.protocol import Protocol
 
-HEAD = 0.3  # seconds that stand for ten
-REST = 0.6
+HEAD = 0.2  # seconds that stand for ten
+REST = 1.0
 MOST = 10.0  # seconds after which a test gives up
 GET = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -62,6 +62,7 @@ class Site:
             try:
                 while True:
                     yield b"x" * 2**16
+                    await asyncio.sleep(0)
             finally:
                 self.left.set()
 
@@ -101,12 +102,12 @@ def until(true: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def site() -> Site:
     return Site()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server(site: Site) -> Iterator[uvicorn.Server]:
     with serving(site) as running:
         yield running
@@ -225,6 +226,7 @@ def test_an_answer_that_nobody_takes_ends(site: Site, server: uvicorn.Server, pa
     """A client that does not read is closed, also when only the last of its answer is left; and
     the route is let go.
     """
+    site.left.clear()
     with connected(server, room=2**12) as client:
         client.sendall(GET % path)
         client.recv(10)
@@ -233,14 +235,16 @@ def test_an_answer_that_nobody_takes_ends(site: Site, server: uvicorn.Server, pa
     assert site.left.is_set() == (path == b"endless")
 
 
-def test_an_answer_that_is_taken_slowly_is_given_whole(server: uvicorn.Server) -> None:
-    """Longer than a client may rest, as long as it goes on taking."""
-    with connected(server, room=2**16) as client:
+def test_an_answer_that_is_taken_slowly_is_given_whole(site: Site) -> None:
+    """A large one in the pieces that Patience makes of it: for longer than a client may rest, as
+    long as it goes on taking.
+    """
+    with serving(Patience(site, send=REST)) as server, connected(server, room=2**16) as client:
         client.sendall(GET % b"large")
         begun, count = time.monotonic(), 0
         while count < 2**25 and (block := client.recv(2**18)):
             count += len(block)
-            if time.monotonic() - begun < 2 * REST:
+            if time.monotonic() - begun < 1.5 * REST:
                 time.sleep(0.01)
         assert count >= 2**25
 
@@ -253,10 +257,11 @@ def test_noise_is_refused(server: uvicorn.Server) -> None:
         assert closed(client) < MOST / 2
 
 
-def test_patience_and_protocol_together(site: Site) -> None:
+def test_patience_and_protocol_together() -> None:
     """Over a real connection: the route hears of a client that stops, in both directions, before
     the connection is cut; 408 reaches the client, which is then closed.
     """
+    site = Site()
     with serving(Patience(site, idle=HEAD, send=HEAD)) as server:
         with connected(server) as client:
             client.sendall(b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")

@@ -75,7 +75,7 @@ function kind(schema) {
 
 const shown = (value) => (typeof value === "string" ? value || '""' : JSON.stringify(value));
 
-const listed = (values) => values.map((value, i) => [i ? ", " : "", code(shown(value))]);
+const listed = (values) => values.map((value, i) => [i > 0 && ", ", code(shown(value))]);
 
 function range(low, high, unit = "") {
   const tail = unit && ` ${unit}`;
@@ -114,7 +114,7 @@ function inner(schema) {
 function field(name, schema, required, seen, description) {
   const within = inner(schema).filter((s) => !seen.includes(s.called));
   const s = settled(schema);
-  const held = rules(s).map((rule, i) => [i ? " · " : "", rule]);
+  const held = rules(s).map((rule, i) => [i > 0 && " · ", rule]);
   return row(name, [kind(s), required && make("span", { class: "required" }, "required")],
     prose(description ?? s.description ?? single(s).description),
     held.length > 0 && make("p", { class: "quiet" }, held),
@@ -307,7 +307,7 @@ async function show(response, status, place) {
   }
   const href = URL.createObjectURL(blob);
   if (type.startsWith("image/")) place.append(make("img", { src: href, alt: "The answer" }));
-  place.append(make("a", { href, download: type.startsWith("image/") ? "result" : "answer" }, "Save"));
+  place.append(make("a", { href, download: `answer.${type.split(/[/;]/)[1]}` }, "Save"));
 }
 
 function trial(op, command) {
@@ -320,6 +320,7 @@ function trial(op, command) {
   const redraw = () => { command.textContent = curl(op, typedIn(form)); };
   const submit = async (event) => {
     event.preventDefault();
+    if (!stop.hidden) return; // one at a time
     const ending = new AbortController();
     stop.onclick = () => ending.abort();
     for (const image of place.querySelectorAll("[href^='blob:']")) URL.revokeObjectURL(image.href);

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
-import psutil
-
 from portrayer.engine.device import Device, cores, open_devices
 from portrayer.engine.engine import Engine
+from portrayer.engine.host import available
 from portrayer.engine.memory import Budget, parse, show
 from portrayer.errors import DeviceUnavailable, InvalidOption
 from portrayer.models.catalog import spec
@@ -39,8 +38,7 @@ class Studio:
             settings = load(**(dict(settings or ()) | overrides))
         self.settings = settings
         s = self.settings
-        available = psutil.virtual_memory().available
-        memory = parse(s.memory, available)
+        memory = parse(s.memory, available())
         if memory < LEAST:
             raise InvalidOption(f"memory is {show(memory)}, at least {show(LEAST)} are needed")
         devices = open_devices(s.device, s.precision, largest_batch=s.max_batch)

@@ -189,13 +189,12 @@ def preset_row(preset: Preset) -> dict[str, Any]:
 
 def diagnosis(settings: Settings) -> dict[str, Any]:
     """What was found, what is used and why, what would be faster."""
-    import psutil
-
     from portrayer.cli.models import row
     from portrayer.engine.device import cores, discover, open_devices
+    from portrayer.engine.host import available
     from portrayer.models.catalog import CATALOG, spec
 
-    found, free = discover(), psutil.virtual_memory().available
+    found, free = discover(), available()
     report: dict[str, Any] = {
         "portrayer": portrayer.__version__,
         "python": platform.python_version(),

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from portrayer.engine.host import available
 from portrayer.engine.memory import Cost
 from portrayer.errors import DeviceUnavailable, InvalidOption
 from portrayer.models.model import Model, load
@@ -139,7 +139,7 @@ class TorchDevice:
         pass
 
     def capacity(self) -> int:
-        return int(psutil.virtual_memory().available * 0.8)
+        return int(available() * 0.8)
 
     def measure(self, model: Model) -> Cost:
         few, many = self.measured

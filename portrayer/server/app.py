@@ -86,13 +86,13 @@ def build(service: Service) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     server = service.settings.server
     hosts = [name.strip() for name in server.hosts.split(",") if name.strip()]
+    # From the inside out: whoever is turned away has its body drained, a line, and the headers.
+    token = server.token.get_secret_value()
+    app.add_middleware(Guard, token=token, hosts=[server.host, *hosts], open=OPEN)
     app.add_middleware(Patience)
-    app.add_middleware(
-        Guard, token=server.token.get_secret_value(), hosts=[server.host, *hosts], open=OPEN
-    )
-    app.add_middleware(Headers)
     app.add_middleware(Traced, observe=partial(_observed, service.metrics))
-    _secured(app, bool(server.token.get_secret_value()))
+    app.add_middleware(Headers)
+    _secured(app, bool(token))
     return app
 
 

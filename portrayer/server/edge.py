@@ -13,6 +13,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from traceback import clear_frames
 from uuid import uuid4
 
@@ -29,6 +30,7 @@ from portrayer.server.refusal import Forbidden, TooSlow, Unauthorized
 
 log = logging.getLogger(__name__)
 
+LINGER, LINGERING = 8 << 20, 2.0  # bytes and seconds of a body taken after it was refused
 PIECE = 2**16  # bytes of an answer that a client must take within the time to send
 PROBES = ("/healthz", "/readyz")
 SAFE = frozenset({"GET", "HEAD"})
@@ -73,7 +75,7 @@ class Patience:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         pace = _Pace(self.floor, self.span)
-        whole, begun, cut = False, False, ""
+        whole, begun, cut = not _has_body(scope), False, ""
 
         async def read() -> Message:
             nonlocal whole, cut
@@ -95,17 +97,21 @@ class Patience:
 
         async def write(message: Message) -> None:
             nonlocal begun, cut
-            if message["type"] == "http.response.start" and cut:
+            if message["type"] == "http.response.start" and (cut or not whole):
                 _headers(message)["Connection"] = "close"
+            early = begun and not (cut or whole or message.get("more_body", False))
             begun = True
             try:
-                for piece in _pieces(message):
+                for piece in _pieces({**message, "more_body": True} if early else message):
                     async with asyncio.timeout(self.seconds):
                         await send(piece)
                         await asyncio.sleep(0)  # else a fast client has the loop to itself
             except TimeoutError:
                 cut = f"nothing was taken for {self.seconds:g} seconds"
                 raise TooSlow(cut) from None
+            if early:
+                await _drain(receive)
+                await send({"type": "http.response.body"})
 
         try:
             await self.app(scope, read, write)
@@ -116,6 +122,23 @@ class Patience:
             _let_go(error)
             if not begun:
                 await _refused(TooSlow(cut))(scope, receive, write)
+
+
+def _has_body(scope: Scope) -> bool:
+    fields = Fields(scope=scope)
+    return "transfer-encoding" in fields or fields.get("content-length", "0") != "0"
+
+
+async def _drain(receive: Receive) -> None:
+    """Some of a body that nobody wants: who is cut while it sends seldom reads its answer."""
+    left = LINGER
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGERING):
+            while left > 0:
+                message = await receive()
+                if not message.get("more_body", False):
+                    return
+                left -= len(message.get("body", b""))
 
 
 class _Pace:

@@ -85,6 +85,7 @@ def set_up(form: str = "auto", level: str = "info") -> None:
         theirs = logging.getLogger(name)
         theirs.handlers.clear()
         theirs.propagate = True
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a broken body is the client's
     logging.captureWarnings(True)
 
 

@@ -13,6 +13,11 @@ from portrayer.tasks.options import schema
 from portrayer.tasks.task import Task
 
 FILE = {"type": "string", "contentMediaType": "application/octet-stream", "format": "binary"}
+KEY = "Idempotency-Key"
+HEADERS: Mapping[str, str] = {
+    "Prefer": "respond-async for a job; wait=5 for an answer within so many seconds",
+    KEY: "1 to 255 characters: the same request sent again makes no second job",
+}
 READABLE = ("jpeg", "png", "webp", "bmp", "tiff")
 MEANING: Mapping[int, str] = {
     400: "The request is wrong; `errors` say what and what to do",
@@ -84,10 +89,19 @@ def body(row: Task | None, *, chain: bool = False, several: bool = False) -> dic
     form = {"type": "object", "properties": properties, "additionalProperties": row is None}
     required = ["files"] if several else ["steps"] if row is None else list(row.inputs)
     form["required"] = [*required, *(["consent"] if "consent" in properties else [])]
-    content: dict[str, Any] = {"multipart/form-data": {"schema": form}}
+    example: dict[str, Any] = {name: f"{name}.jpg" for name in required if name in files}
+    example |= {"files": ["one.jpg", "two.jpg"], "task": "matte"} if several else {}
+    example |= {"steps": "enhance,matte", "photo": "photo.jpg"} if chain else {}
+    example |= {"consent": True} if "consent" in properties else {}
+    content: dict[str, Any] = {"multipart/form-data": {"schema": form, "example": example}}
     if row is not None and len(row.inputs) == 1:
         content |= {f"image/{kind}": {"schema": FILE} for kind in READABLE}
-    return {"requestBody": {"required": True, "content": content}}
+    headers = [_header(name, said) for name, said in HEADERS.items() if several or name != KEY]
+    return {"requestBody": {"required": True, "content": content}, "parameters": headers}
+
+
+def _header(name: str, said: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "description": said, "schema": {"type": "string"}}
 
 
 def _last(rows: Iterable[Task]) -> set[str]:

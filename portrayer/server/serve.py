@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -70,6 +72,9 @@ def serve(settings: Settings, told: Callable[[str], None]) -> None:
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, lambda *_: None)
         Server(config, service).run(sockets=[sock])
+        if service.stuck:
+            logging.shutdown()
+            os._exit(0)  # Python would wait for its threads
         if service.broken is not None:
             raise service.broken
 

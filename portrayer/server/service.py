@@ -33,6 +33,7 @@ from portrayer.models.catalog import CATALOG
 from portrayer.server import intake
 from portrayer.server.events import Hub
 from portrayer.server.intake import Arrival
+from portrayer.server.logs import ITEM, JOB
 from portrayer.server.metrics import Metrics
 from portrayer.server.shelf import Shelf, expired
 from portrayer.server.views import JobView, job_view
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INTERACTIVE = 1  # the priority of who waits for one photo
+GRACE = 4.0  # seconds for what is on the device when the server ends
 TIDY = 60.0  # seconds between two looks at what is kept too long
 
 
@@ -67,7 +69,8 @@ class Sparing(LocalBackend):
 class Service:
     """What the routes speak to. It is for one event loop; what blocks runs in threads.
 
-    ``ready``: set once the models have answered. ``broken``: why they never will.
+    ``ready``: set once the models have answered. ``broken``: why they never will. ``stuck``: what
+    was at work did not end in time, so that the process must; the next one queues it again.
     """
 
     def __init__(self, settings: Settings, store: Store, shelf: Shelf) -> None:
@@ -83,7 +86,7 @@ class Service:
         self.studio: Studio | None = None
         self.ready = asyncio.Event()
         self.broken: PortrayerError | None = None
-        self.stopping = False
+        self.stopping = self.stuck = False
         self.on_broken: Callable[[], None] = lambda: None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: Runner | None = None
@@ -104,9 +107,10 @@ class Service:
         finally:
             self.stop()
             tasks[1].cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             if self.studio is not None:
-                await asyncio.to_thread(self.studio.close)
+                tasks.append(asyncio.create_task(run_sync(self.studio.close)))
+            _, late = await asyncio.wait(tasks, timeout=GRACE)
+            self.stuck = bool(late)
 
     def stop(self) -> None:
         """Begin nothing more; what runs ends with its stage and is queued again."""
@@ -135,7 +139,7 @@ class Service:
         self.ready.set()
         with Child(partial(_pipeline, self.settings)) as apart:
             backend = Sparing(self.shelf, studio.pipeline, apart)
-            runner = Runner(self.store, backend, on_event=self._settled, on_stage=self.hub.staged)
+            runner = Runner(self.store, backend, on_event=self._settled, on_stage=self._staged)
             self._runner = runner
             if not self.stopping:
                 await run_sync(runner.serve, limiter=alone)
@@ -147,7 +151,15 @@ class Service:
                     spec.name, np.zeros((1, spec.side, spec.side, 3), np.uint8)
                 )
 
+    def _staged(self, item: Item, stage: str) -> None:
+        JOB.set(item.job)  # what this thread logs from here on is about it
+        ITEM.set(str(item.id))
+        self.hub.staged(item, stage)
+
     def _settled(self, event: Event) -> None:
+        item, error = event.item, event.item.error
+        why = {"code": error.code, "reason": error.reason} if error else {}
+        log.info("photo %s", item.state, extra={"seconds": round(event.seconds, 4), **why})
         self.metrics.settled(event)
         self.hub.settled(event)
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
 import portrayer
+from portrayer.engine.host import available
 from portrayer.engine.nvml import utilisation
 from portrayer.errors import OutputError
 from portrayer.server.schemas import refusals
@@ -94,7 +95,7 @@ def _report(service: Service) -> dict[str, Any]:
             "running": standing.running,
             "oldest": standing.oldest,
         },
-        "memory": {"process": memory, "available": psutil.virtual_memory().available},
+        "memory": {"process": memory, "available": available()},
         "gpus": [
             {
                 "name": gpu.name,

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from portrayer.errors import UnknownJob
 from portrayer.jobs.names import fold
-from portrayer.jobs.record import Job, Standing, State
+from portrayer.jobs.record import Item, Job, Standing, State
 from portrayer.jobs.store import Store
 
 LETTERS = st.text("aAbBäÄ%_\\'\"\u0308ßsS\udce9", max_size=3)
@@ -24,9 +24,18 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
+def take(store: Store, job: str | None = None) -> Item:
+    """Claim an item that is known to be there."""
+    claimed = store.claim(job)
+    assert claimed is not None
+    return claimed[1]
+
+
+@example([("", "Ärger", []), ("", "a", [])], "ä", 1)
+@example([("A", "", []), ("", "", ["Anna.jpg", "x"]), ("", "b", [])], "a", 1)
 @given(
     jobs=st.lists(st.tuples(LETTERS, LETTERS, st.lists(LETTERS, max_size=3)), max_size=6),
-    text=LETTERS,
+    text=st.text("aAäÄ%_\u0308ß\udce9", max_size=2),
     limit=st.integers(1, 3),
 )
 @settings(max_examples=60, deadline=None)
@@ -70,14 +79,17 @@ def test_what_stands_and_what_is_finished(store: Store) -> None:
     first = store.put("matte", {}, rows, id="first", priority=1)
     store.put("fuse", {}, rows, id="second")
     empty = store.put("fuse", {}, [], id="empty")
-    claimed = store.claim()
-    assert claimed is not None
-    assert store.standing() == Standing({("matte", 1): 1, ("fuse", 0): 2}, 1, first.touched)
+    assert store.standing() == Standing({("matte", 1): 2, ("fuse", 0): 2}, 0, first.touched)
     assert store.finished() == [(empty, empty.touched)]
-    assert store.complete(claimed[1], {})
-    assert store.cancel("first") == 1
-    last = max(item.finished or 0 for item in store.items("first"))
-    assert store.finished() == [(empty, empty.touched), (first, last)]
+    a, b = take(store), take(store)
+    assert store.complete(b, {})
+    assert store.standing() == Standing({("fuse", 0): 2}, 1, store.job("second").touched)
+    assert store.complete(a, {})
+    assert store.finished() == [(empty, empty.touched), (first, store.item(a.id).finished)]
+    assert take(store).job == "second"
+    assert store.cancel("second") == 2
+    assert [job.id for job, _ in store.finished()] == ["empty", "first", "second"]
+    assert store.standing() == Standing({}, 0, None)
 
 
 def test_every_change_of_state_has_the_next_number(store: Store) -> None:
@@ -92,14 +104,15 @@ def test_every_change_of_state_has_the_next_number(store: Store) -> None:
         store.put("matte", {}, rows, id=job)
         note(job)
     store.put("matte", {}, rows, id="one")  # the same again
-    claimed = store.claim("one")
+    a, b = take(store, "one"), take(store, "one")
     note("one")
-    assert claimed is not None
-    assert claimed[1].changed == numbers[-1]
-    store.release(claimed[1])
+    assert [a.changed, b.changed] == numbers[-2:]
+    store.complete(b, {})
+    store.release(a)
     note("one")
     store.cancel("two")
     note("two")
-    assert numbers == list(range(1, 9))
+    assert numbers == list(range(1, 11))
+    assert [item.id for item in store.changes("one")] == [b.id, a.id], "in the order of the changes"
     assert [item.state for item in store.changes("two")] == [State.CANCELED] * 2
     assert [len(store.changes("two", 0, limit)) for limit in (1, 2, 3)] == [1, 2, 2]

@@ -1,25 +1,16 @@
-"""The page of the API: small, of one origin, legible; what it shows is what it sends.
-
-And what an operator deploys with: it fits the package it is for.
-"""
+"""The page of the API: small, of one origin, legible; what it shows is what it sends."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shlex
 import shutil
 import socket
 import subprocess
-import sys
 import threading
-import tomllib
-import zipfile
 from collections.abc import Iterator, Mapping
-from configparser import ConfigParser
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,12 +27,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 import portrayer
-from portrayer.image import codec
 from portrayer.server.edge import Headers
-from portrayer.settings import Server, Settings
-from tests.portraits import admiral, astronaut
 
-from .running import TOKEN, Running
+from .running import Running
 
 ROOT = Path(portrayer.__file__).parents[1]
 STATIC = ROOT / "portrayer" / "server" / "static"
@@ -380,175 +368,3 @@ def test_a_keyboard_is_enough(chromium: Any, echo: Echo) -> None:
     page.locator("#get-echo-id .answer pre").nth(1).wait_for()
     assert echo.calls[-1]["path"] == b"/echo/7"
     page.close()
-
-
-# --- what engineers read --------------------------------------------------------------------------
-
-GUIDE = (ROOT / "docs" / "server.md").read_text("utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    """The fenced blocks of the guide."""
-    return re.findall(rf"^```{language}\n(.*?)^```", GUIDE, flags=re.M | re.S)
-
-
-@pytest.fixture
-def desk(tmp_path: Path, server: Running) -> Iterator[Path]:
-    """A folder as the guide's reader has it; curl finds the server's token there. The server keeps
-    no job of it."""
-    (tmp_path / "photos").mkdir()
-    for name in ("photo", "old", "me", "photos/one", "photos/two"):
-        (tmp_path / f"{name}.jpg").write_bytes(codec.encode(astronaut(), "jpeg"))
-    for name in ("costume", "beach", "photos/three"):
-        (tmp_path / f"{name}.jpg").write_bytes(admiral())
-    (tmp_path / ".curlrc").write_text(f'silent\nheader = "X-Api-Key: {TOKEN}"\n')
-
-    def jobs() -> set[str]:
-        return {job["id"] for job in server.client.get("/v1/jobs").json()["jobs"]}
-
-    before = jobs()
-    yield tmp_path
-    for job in jobs() - before:
-        server.client.delete(f"/v1/jobs/{job}?purge=true").raise_for_status()
-
-
-@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
-def test_every_command_of_the_guide_works_as_it_stands(desk: Path, server: Running) -> None:
-    """All of them, one after the other, in one shell; what they say they write is there."""
-    commands = [block for block in blocks("sh") if "curl" in block]
-    assert len(commands) == 4
-    environment = {**os.environ, "HOME": str(desk), "SERVER": server.address, "TOKEN": TOKEN}
-    script = "\n".join(("set -euo pipefail", *commands))
-    ran = subprocess.run(
-        ["bash", "-c", script], cwd=desk, env=environment, capture_output=True, text=True
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    for name in re.findall(r"-o (\S+\.(?:png|jpg))", script):
-        assert codec.probe((desk / name).read_bytes()).pixels
-    with zipfile.ZipFile(desk / "results.zip") as archive:
-        assert sorted(archive.namelist()) == ["one.png", "three.png", "two.png"]
-
-
-def test_every_program_of_the_guide_works_as_it_stands(desk: Path, server: Running) -> None:
-    """But for the server's address and its token."""
-    for program in blocks("python"):
-        own = program.replace("http://127.0.0.1:7860", server.address).replace(
-            '"TOKEN"', repr(TOKEN)
-        )
-        subprocess.run([sys.executable, "-c", own], cwd=desk, check=True, capture_output=True)
-    assert (desk / "photo.jpg_no_bg.png").is_file()
-    assert zipfile.is_zipfile(desk / "results.zip")
-
-
-def test_the_guide_tells_every_figure(server: Running) -> None:
-    """The names of its table and those of /metrics are the same; a card is not always there."""
-    text = server.client.get("/metrics").raise_for_status().text
-    there = set(re.findall(r"^# HELP (portrayer_\w+)", text, flags=re.M))
-    named = set(re.findall(r"portrayer_\w+", GUIDE))
-    assert {name for name in named if "_gpu_" not in name} == there
-
-
-def test_the_guide_tells_the_limits_as_they_are() -> None:
-    """Setting and usual value of each row of its table."""
-    rows = re.findall(r"^\| [^|]* \| `(\w+)`[^|]* \| ([\d,]+) ?([GM]iB)? \|", GUIDE, flags=re.M)
-    assert len(rows) == 10
-    values = Settings().model_dump() | Server().model_dump()
-    for name, number, unit in rows:
-        usual = int(number.replace(",", "")) << {"": 0, "MiB": 20, "GiB": 30}[unit]
-        assert values[name] == usual, name
-
-
-# --- what an operator deploys with ----------------------------------------------------------------
-
-
-def instructions(name: str) -> Iterator[tuple[str, str]]:
-    """(INSTRUCTION, rest) of a Dockerfile, lines joined and comments left out."""
-    text = re.sub(r"^\s*#.*\n", "", (DEPLOY / name).read_text("utf-8"), flags=re.M)
-    for line in re.sub(r"\\\n\s*", "", text).splitlines():
-        if line.strip():
-            word, _, rest = line.strip().partition(" ")
-            yield word, rest
-
-
-IMAGES = ("Dockerfile", "Dockerfile.cuda")
-
-
-@pytest.mark.parametrize("name", IMAGES)
-def test_what_an_image_copies_is_there(name: str) -> None:
-    """Each source of COPY lies in the repository and reaches the build."""
-    ignored = [
-        line.rstrip("/")
-        for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines()
-        if line and not line.startswith("#")
-    ]
-    copies = [shlex.split(rest) for word, rest in instructions(name) if word == "COPY"]
-    sources = [s for words in copies if "--from" not in words[0] for s in words[:-1]]
-    assert sources
-    kept = [line[1:] for line in ignored if line.startswith("!")]
-    for source in sources:
-        assert (ROOT / source).exists(), source
-        hidden = any(fnmatch(source.rstrip("/"), line) for line in ignored if line[0] != "!")
-        assert not hidden or source.rstrip("/") in kept, source
-
-
-@pytest.mark.parametrize("name", IMAGES)
-def test_an_image_runs_as_nobody_in_particular_and_hears_its_signals(name: str) -> None:
-    """A user without rights, exec forms, a health check, one volume, no build tools at the end."""
-    rows = list(instructions(name))
-    last = rows[max(i for i, (word, _) in enumerate(rows) if word == "FROM") :]
-    said = dict(last)
-    assert said["USER"] not in ("root", "0")
-    assert json.loads(said["ENTRYPOINT"])[-1] == "portrayer"
-    assert json.loads(said["CMD"]) == ["serve"]
-    assert "/readyz" in said["HEALTHCHECK"]
-    assert [rest for word, rest in rows if word == "VOLUME"] == ["/data"]
-    assert int(said["EXPOSE"]) == Server().port
-    run = " ".join(rest for word, rest in last if word == "RUN")
-    assert not re.search(r"\bpip\b|apt-get install|gcc|build-essential", run)
-
-
-@pytest.mark.parametrize("name", IMAGES)
-def test_an_image_has_a_python_that_the_package_takes(name: str) -> None:
-    """As pyproject.toml says, and with the pinned versions."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    least = tuple(map(int, project["requires-python"].removeprefix(">=").split(".")))
-    versions = [
-        m[1]
-        for w, rest in instructions(name)
-        if w == "FROM" and (m := re.search(r"python:([\d.]+)", rest))
-    ]
-    assert versions
-    assert all(tuple(map(int, version.split("."))) >= least for version in versions)
-    installs = [
-        rest for word, rest in instructions(name) if word == "RUN" and "pip install" in rest
-    ]
-    assert installs
-    assert all("-c constraints.txt" in rest for rest in installs)
-
-
-@pytest.mark.parametrize(
-    "path", [*sorted(DEPLOY.iterdir()), ROOT / "docs" / "server.md"], ids=lambda p: p.name
-)
-def test_every_setting_that_is_named_exists(path: Path) -> None:
-    """PORTRAYER_<FIELD> and PORTRAYER_SERVER_<FIELD>, and nothing that sounds like them."""
-    known = {f"PORTRAYER_{name.upper()}" for name in [*Settings.model_fields, "config"]}
-    known |= {f"PORTRAYER_SERVER_{name.upper()}" for name in Server.model_fields}
-    assert set(re.findall(r"PORTRAYER_[A-Z_]+[A-Z]", path.read_text("utf-8"))) <= known
-
-
-def test_the_unit_is_hardened_and_ends_in_time() -> None:
-    """It sees nothing but its own folders, and is given longer to stop than it takes."""
-    parser = ConfigParser(strict=False, interpolation=None)
-    parser.optionxform = str  # type: ignore[assignment, method-assign]
-    parser.read_string((DEPLOY / "portrayer.service").read_text("utf-8"))
-    unit = parser["Service"]
-    for key in ("DynamicUser", "NoNewPrivileges", "ProtectHome", "PrivateTmp"):
-        assert unit.getboolean(key), key
-    assert unit["ProtectSystem"] == "strict"
-    assert unit["StateDirectory"] == "portrayer"
-    assert unit["KillSignal"] == "SIGTERM"
-    assert unit["Restart"] == "on-failure"
-    assert int(unit["TimeoutStopSec"]) > 10  # seconds that a graceful stop may take
-    # Either would take the graphics cards away.
-    assert "PrivateDevices" not in unit
-    assert "ProtectClock" not in unit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +18,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from portrayer.errors import PortrayerError, QueueFull
-from portrayer.server import refusal
-from portrayer.server.edge import PIECE, Guard, Headers, Patience, Traced, _Pace
+from portrayer.server import edge, refusal
+from portrayer.server.edge import LINGER, PIECE, Guard, Headers, Patience, Traced, _Pace
 from portrayer.server.logs import REQUEST
 from portrayer.server.refusal import TooSlow
 
@@ -44,7 +44,8 @@ class Client:
     async def ask(
         self, app: ASGIApp, path: str = "/", method: str = "POST", fields: Fields | None = None
     ) -> Client:
-        said = {"Host": "localhost:80", **(fields or {})}
+        sent = {"Transfer-Encoding": "chunked"} if self.chunks else {}
+        said = {"Host": "localhost:80", **sent, **(fields or {})}
         scope: Scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -149,7 +150,7 @@ def test_a_trickle_is_cut() -> None:
 
             await Patience(fine, idle=60, floor=1024, span=2 * SOON)(scope, slowly, send)
 
-        return await Client().ask(trickle)
+        return await Client([b""]).ask(trickle)
 
     assert asyncio.run(main()).status == 408
 
@@ -228,6 +229,42 @@ def test_who_listens_may_be_silent() -> None:
 
     client = asyncio.run(main())
     assert (client.body, client.whole) == (b"data\n" * 3, True)
+
+
+async def early(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers without a look at the body."""
+    await PlainTextResponse("no" * PIECE)(scope, receive, send)
+
+
+def test_an_early_answer_takes_some_of_the_body() -> None:
+    """A client that sends a body nobody reads gets its whole answer while it is still listened to,
+    and is then to go: an endless one soon.
+    """
+    taken: list[int] = []
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            taken.append(2**20)
+            yield bytes(2**20)
+
+    for chunks, most in (([b"x"] * 3, 0), (endless(), 2 * LINGER)):
+        client = asyncio.run(Client(chunks).ask(Patience(early)))
+        assert (client.status, client.fields["connection"]) == (200, "close")
+        assert (client.body, client.whole) == (b"no" * PIECE, True)
+        assert sum(taken) <= most
+
+
+def test_an_early_answer_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does one that promised a body and sends none keep the server."""
+    monkeypatch.setattr(edge, "LINGERING", SOON)
+    client = ask(Patience(early), None)
+    assert (client.status, client.whole) == (200, True)
+
+
+def test_an_answer_in_time_leaves_the_connection() -> None:
+    """After a body that was read, or where there is none, more requests may come."""
+    assert "connection" not in ask(Patience(fine), b"x").fields
+    assert "connection" not in ask(Patience(early)).fields
 
 
 def answering(content: bytes, release: Callable[[], object] = lambda: None) -> ASGIApp:

@@ -22,12 +22,17 @@ from portrayer.server.protocol import Protocol
 HEAD = 0.2  # seconds that stand for ten
 REST = 1.0
 MOST = 10.0  # seconds after which a test gives up
+ENDLESS = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 100
 GET = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class Quick(Protocol):
     head = HEAD
     rest = REST
+
+
+class Restful(Protocol):
+    head = HEAD
 
 
 class Site:
@@ -57,6 +62,9 @@ class Site:
     async def large(self, scope: Scope, receive: Receive, send: Send) -> None:
         await PlainTextResponse(b"x" * 2**25)(scope, receive, send)
 
+    async def little(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse(b"x" * 60_000)(scope, receive, send)
+
     async def endless(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def chunks() -> AsyncIterator[bytes]:
             try:
@@ -83,6 +91,7 @@ def serving(app: ASGIApp, protocol: type[Protocol] = Quick) -> Iterator[uvicorn.
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**14)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         server.port = listening.getsockname()[1]  # type: ignore[attr-defined]
@@ -166,19 +175,26 @@ def trickle(client: socket.socket, content: bytes) -> bool:
 def test_a_head_that_trickles_gets_no_more_time(server: uvicorn.Server) -> None:
     """A byte now and then does not begin the time anew."""
     with connected(server) as client:
-        assert trickle(client, GET * 2)
+        assert trickle(client, ENDLESS)
     until(lambda: not server.server_state.connections)
 
 
+def test_a_later_head_gets_no_more_time(site: Site) -> None:
+    """However long a connection may rest, a head that was begun must end."""
+    with serving(site, Restful) as server, connected(server) as client:
+        client.sendall(GET % b"")
+        assert answered(client) == (200, b"fine")
+        assert trickle(client, ENDLESS)
+
+
 def test_a_connection_may_rest_between_requests(server: uvicorn.Server) -> None:
-    """Kept alive, a client may wait longer than a head may take; then a head has its time again."""
+    """Kept alive, a client may wait longer than a head may take."""
     with connected(server) as client:
         client.sendall(GET % b"")
         assert answered(client) == (200, b"fine")
         time.sleep(1.5 * HEAD)
         client.sendall(GET % b"")
         assert answered(client) == (200, b"fine")
-        assert trickle(client, GET * 2)
 
 
 def test_two_requests_at_once_are_answered(server: uvicorn.Server) -> None:
@@ -221,7 +237,7 @@ def test_a_refused_upload_that_ends_in_time_is_followed_by_others(server: uvicor
         assert answered(client) == (200, b"slow")
 
 
-@pytest.mark.parametrize("path", [b"endless", b"large"])
+@pytest.mark.parametrize("path", [b"endless", b"large", b"little"])
 def test_an_answer_that_nobody_takes_ends(site: Site, server: uvicorn.Server, path: bytes) -> None:
     """A client that does not read is closed, also when only the last of its answer is left; and
     the route is let go.

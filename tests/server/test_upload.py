@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import tracemalloc
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -26,7 +27,7 @@ from portrayer.server.upload import Form, Limits, label, receive
 
 LIMITS = Limits(
     file_bytes=1000,
-    total_bytes=100_000,
+    total_bytes=1_000_000,
     files=20,
     fields=20,
     field_bytes=200,
@@ -317,8 +318,41 @@ def test_no_more_is_read_than_may_be(folder: Path) -> None:
 
     with pytest.raises(UploadTooLarge):
         asyncio.run(receive(endless(), MULTIPART, folder, LIMITS))
-    assert taken == 100
+    assert taken == 1000
     assert not folder.exists()
+
+
+TEXTS = [(URLENCODED, b"a="), ("application/json", b'{"a": "'), (MULTIPART, text("a", "")[:-2])]
+
+
+@pytest.mark.parametrize(("type", "beginning"), TEXTS)
+def test_an_endless_text_takes_no_memory(folder: Path, type: str, beginning: bytes) -> None:
+    """However much a request may bring, its text is held in memory and is left in time."""
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        yield beginning
+        while True:
+            taken += 2**16
+            yield b"x" * 2**16
+
+    limits = replace(LIMITS, total_bytes=2**30)
+    with pytest.raises(UploadTooLarge):
+        asyncio.run(receive(endless(), type, folder, limits))
+    assert taken <= 2 * limits.text_bytes + 2 * upload.BLOCK
+    assert not folder.exists()
+
+
+def test_small_values_take_no_memory(folder: Path) -> None:
+    """JSON of nothing but brackets is refused before it is made twenty times as large."""
+    content = b'{"a": [' + b"{}," * 300_000 + b"0]}"
+    tracemalloc.start()
+    try:
+        refused(folder, content, "application/json", field_bytes=100_000)
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(content)
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_endless_file_takes_no_disk(folder: Path) -> None:

@@ -30,7 +30,7 @@ run: install ## show the command line
 	@$(RUN) -m portrayer --help
 
 test: install ## run the tests
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: install ## lint, format, types and the floors
 	@$(RUN) -m ruff check .

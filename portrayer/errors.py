@@ -107,12 +107,6 @@ class UnknownItem(NotFound):
     code = "unknown-item"
 
 
-class Canceled(PortrayerError):
-    """The work was given up because nobody wants it any more."""
-
-    code = "canceled"
-
-
 class CapacityError(PortrayerError):
     """Try again later, or with more room."""
 
@@ -138,6 +132,12 @@ class OutOfMemory(CapacityError):
 
     code = "out-of-memory"
     advice = "raise the memory budget, free the device, or make the picture smaller"
+
+
+class Canceled(CapacityError):
+    """The work was given up because nobody wants it any more."""
+
+    code = "canceled"
 
 
 class EngineClosed(CapacityError):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from portrayer.errors import OutputError
+from portrayer.image import files
 from portrayer.jobs.record import Job
 from portrayer.server.refusal import DiskFull
 
@@ -66,11 +67,15 @@ class Shelf:
             shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self, known: Container[str]) -> None:
-        """Remove what a dead process left: uploads under way, folders of jobs nobody knows."""
+        """Remove what a dead process left: uploads under way, folders of jobs nobody knows, and
+        results that were not written to their end.
+        """
         shutil.rmtree(self.root / "incoming", ignore_errors=True)
         for folder in (self.root / "jobs").glob("*"):
             if folder.name not in known:
                 shutil.rmtree(folder, ignore_errors=True)
+            for made in ("out", "thumb"):
+                files.sweep(folder / made)
 
     def size(self, job: str) -> int:
         """Bytes of a job's files."""

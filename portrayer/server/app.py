@@ -14,7 +14,6 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
 from starlette.staticfiles import StaticFiles
 
 import portrayer
@@ -122,8 +121,8 @@ async def _plain(request: Request, error: Exception) -> Response:
     said = kind(f"{request.method} {request.url.path}: {str(error.detail).lower()}")
     headers = dict(error.headers or {})
     if error.status_code == 405:  # the framework names those of one route alone
-        there = (r for r in request.app.routes if r.matches(request.scope)[0] is not Match.NONE)
-        headers["Allow"] = ", ".join(sorted(set().union(*(r.methods or () for r in there))))
+        there = request.app.openapi()["paths"].get(request.scope["route"].path, {})
+        headers["Allow"] = ", ".join(sorted(method.upper() for method in there))
     return JSONResponse(refusal.body(said), error.status_code, headers)
 
 

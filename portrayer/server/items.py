@@ -25,6 +25,8 @@ PICTURE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/*": {}}, "description": "The picture"}
 }
 
+ANY: dict[str, Any] = {"image/*": {}, "application/octet-stream": {}}
+
 ItemId = Annotated[int, InPath(description="of a photo", ge=0, le=2**63 - 1)]
 Place = Callable[[Item], Path]
 
@@ -74,7 +76,7 @@ def routes(service: Service) -> APIRouter:
         operation_id="item_input",
         summary="A photo as it was sent",
         response_class=FileResponse,
-        responses={**PICTURE, **refusals(404, 409)},
+        responses={200: {"content": ANY, "description": "The file"}, **refusals(404, 409)},
     )
     async def sent(item: ItemId) -> Response:
         return await picture(item, lambda found: Path(found.source), lambda found: found.label)

@@ -109,7 +109,7 @@ def routes(service: Service) -> APIRouter:
         "counts, rate, ETA. Ends when the job is settled. Last-Event-ID goes on where it was.",
         response_class=StreamingResponse,
         responses={
-            200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+            200: {"content": {"text/event-stream": {}}},
             204: {"description": "All was told before, and nothing will come"},
             **refusals(404),
         },

@@ -69,6 +69,14 @@ def test_only_who_has_the_token_is_served(server: Running) -> None:
         assert stranger.get("/v1/jobs", headers=bearer).status_code == 200
 
 
+def test_a_method_that_is_not_for_an_address_is_told(server: Running) -> None:
+    """405 with all that are, whichever route of the address was found first."""
+    answer = server.client.put("/v1/jobs")
+    assert refused(answer, 405)["code"] == "request"
+    assert answer.headers["allow"] == "GET, POST"
+    assert server.client.request("TRACE", "/v1/matte").status_code == 405
+
+
 def test_a_page_of_another_site_is_refused(server: Running) -> None:
     """Whatever a browser sends along, a foreign page starts nothing; every answer is guarded."""
     headers = {"origin": "https://elsewhere.example", "sec-fetch-site": "cross-site"}

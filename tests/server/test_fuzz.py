@@ -23,7 +23,7 @@ def test_no_request_is_an_error_of_ours(tmp_path: Path) -> None:
     with serving(tmp_path / "at", max_queue="1000000") as server:
         server.ready()
         command = [
-            str(Path(sys.executable).with_name("st")),
+            program,
             "run",
             f"{server.address}/openapi.json",
         ]

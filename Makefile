@@ -26,8 +26,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install ## cut out a folder of portraits into OUT (out)
 	@$(RUN) -m portrayer demo --out $(OUT)
 
-run: install ## show the command line
-	@$(RUN) -m portrayer --help
+run: install ## serve the HTTP API on this machine
+	@$(RUN) -m portrayer serve
 
 test: install ## run the tests
 	@$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile

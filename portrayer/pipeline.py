@@ -6,13 +6,13 @@ Threads meet only in the engine, in the budget and in the precedence.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,27 +20,18 @@ from numpy.typing import NDArray
 from portrayer.engine.engine import Engine
 from portrayer.engine.memory import Budget
 from portrayer.engine.precedence import Course, Precedence, Watch
-from portrayer.errors import DecodeError, EngineClosed, ImageTooLarge, InputError
+from portrayer.errors import EngineClosed, InputError
 from portrayer.image import codec, files, thumbnail
-from portrayer.image.codec import Credits, Decoded
+from portrayer.image.codec import Credits
 from portrayer.image.credits import of_result
+from portrayer.image.given import Input, Source, open_source, read_source
 from portrayer.tasks import pictures
 from portrayer.tasks import task as find_task
 from portrayer.tasks.options import read
 from portrayer.tasks.task import Task
 from portrayer.types import Face, Image, Matte
 
-Source: TypeAlias = Any
-"""A photo: a path, the bytes of a file, an (H, W[, 3 or 4]) uint8 RGB array, or a Pillow image."""
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """A photo that was given, before it is decoded: ``bytes`` bound what :attr:`decode` holds."""
-
-    pixels: int
-    bytes: int
-    decode: Callable[[], Decoded]
+GLANCE = 10.0  # seconds that a small picture waits for memory at most
 
 
 @dataclass(frozen=True)
@@ -221,11 +212,12 @@ class Pipeline:
     def thumbnail(self, source: Path, side: int) -> bytes:
         """The file's picture as a WebP of at most ``side`` pixels a side, upright, its alpha kept.
 
-        Raises what :func:`open_source` and :func:`codec.decode` raise.
+        Somebody looks at a page: it waits behind no photo of a job, and not for long. Raises what
+        :func:`open_source`, :func:`codec.decode` and :meth:`Budget.reserve` raise.
         """
         blob = read_source(source)
         header = codec.probe(blob, max_pixels=self.max_pixels)
-        with self.host.reserve(thumbnail.memory(header)):
+        with self.host.reserve(thumbnail.memory(header), GLANCE, priority=1):
             return thumbnail.make(blob, side, max_pixels=self.max_pixels)
 
     def close(self) -> None:
@@ -286,47 +278,3 @@ def chosen_options(task: str, options: Mapping[str, Any] | Any) -> Any:
     """The task's option dataclass, from names and values or as it is."""
     cls = find_task(task).options
     return options if isinstance(options, cls) else read(cls, dict(options))
-
-
-def open_source(source: Source, max_pixels: int = codec.MAX_PIXELS) -> Input:
-    """What a caller gave, ready to be decoded; of a file only the header has been looked at.
-
-    Raises :class:`DecodeError` for anything that is no photo, :class:`ImageTooLarge` for one of
-    more than ``max_pixels``, :class:`InputError` for a file that cannot be read.
-    """
-    if isinstance(source, (str, Path)):
-        source = read_source(source)
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        blob = bytes(source)
-        header = codec.probe(blob, max_pixels=max_pixels)
-        return Input(
-            header.pixels, header.decoded_bytes, lambda: codec.decode(blob, max_pixels=max_pixels)
-        )
-    if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.size == 0 or source.ndim not in (2, 3):
-            what = f"an array of {source.dtype} {source.shape}"
-            raise DecodeError(f"{what} is no photo, uint8 (H, W, 3) is one")
-        return _at_hand(source, source.shape[:2], codec.from_array, max_pixels)
-    if hasattr(source, "convert") and hasattr(source, "getexif"):  # a Pillow image
-        return _at_hand(source, source.size, codec.from_pillow, max_pixels)
-    what = type(source).__name__
-    raise DecodeError(f"{what} is no photo: give a path, bytes, an array or a Pillow image")
-
-
-def read_source(path: str | Path) -> bytes:
-    """The bytes of a photo's file; :class:`InputError` where it cannot be read."""
-    try:
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{str(path)!r} cannot be read: {reason}") from error
-
-
-def _at_hand(
-    source: Any, sides: tuple[int, int], convert: Callable[[Any], Image], max_pixels: int
-) -> Input:
-    pixels = sides[0] * sides[1]
-    if pixels > max_pixels:
-        raise ImageTooLarge(f"the picture has {pixels} pixels, more than {max_pixels}")
-    # A Pillow image may still have to be read from its file, and become upright and opaque.
-    return Input(pixels, 12 * pixels, lambda: Decoded(convert(source)))

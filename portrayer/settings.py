@@ -60,9 +60,14 @@ class Server(BaseModel):
     max_files: int = Field(default=2000, ge=1, description="photos in one job")
     max_queue: int = Field(default=20_000, ge=1, description="photos that may wait in all jobs")
     max_waiting: int = Field(
-        default=32, ge=1, description="photos that are answered at once, with those that wait"
+        default=32,
+        ge=1,
+        description="requests for one photo that are received, wait or are worked on; and uploads "
+        "of jobs",
     )
-    deadline: float = Field(default=60, gt=0, description="seconds for a photo answered at once")
+    deadline: float = Field(
+        default=60, gt=0, le=86_400, description="seconds for a photo answered at once"
+    )
     keep_days: float = Field(default=7, gt=0, description="finished jobs older than this go")
     keep: ByteSize = Field(
         default=ByteSize(20 << 30), description="bytes of finished jobs beyond which the oldest go"
@@ -213,6 +218,8 @@ def _leaves(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 def _set(table: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
     *sections, name = place
+    inner: Any = table
     for section in sections:
-        table = table.setdefault(section, {})
-    table[name] = value
+        inner = inner.setdefault(section, {})
+    if isinstance(inner, dict):  # else what was said of the section as a whole is wrong already
+        inner[name] = value

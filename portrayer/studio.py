@@ -11,8 +11,9 @@ from portrayer.engine.engine import Engine
 from portrayer.engine.host import available
 from portrayer.engine.memory import Budget, parse, show
 from portrayer.errors import DeviceUnavailable, InvalidOption
+from portrayer.image.given import Source
 from portrayer.models.catalog import spec
-from portrayer.pipeline import Pipeline, Result, Source
+from portrayer.pipeline import Pipeline, Result
 from portrayer.settings import Settings, load
 from portrayer.tasks.presets import applied
 

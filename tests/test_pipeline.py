@@ -7,6 +7,7 @@ import io
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from portrayer.errors import (
     PortrayerError,
     UnknownTask,
 )
-from portrayer.image import codec
-from portrayer.pipeline import Pipeline, open_source
+from portrayer.image import codec, thumbnail
+from portrayer.pipeline import Pipeline
 from portrayer.settings import Settings
 from portrayer.studio import Studio
 from portrayer.tasks import task as find_task
@@ -131,17 +132,6 @@ def test_what_is_no_photo_is_told(studio: Studio, source: Any, error: type[Input
         studio.matte(source)
     told(caught.value)
     assert studio.pipeline.host.reserved == 0
-
-
-@pytest.mark.parametrize("kind", ["bytes", "array", "pillow"])
-def test_too_many_pixels_are_refused_undecoded(studio: Studio, kind: str) -> None:
-    """Whatever the photo comes as; at the limit it is let through."""
-    array = np.zeros((30, 41, 3), np.uint8)
-    source = {"bytes": codec.encode(array), "array": array, "pillow": Pillow.fromarray(array)}[kind]
-    assert open_source(source, 30 * 41).pixels == 30 * 41
-    with pytest.raises(ImageTooLarge) as caught:
-        open_source(source, 30 * 41 - 1)
-    told(caught.value)
 
 
 def test_a_wrong_wish_is_told_at_once(studio: Studio) -> None:
@@ -404,6 +394,40 @@ def test_a_thumbnail(studio: Studio, tmp_path: Path) -> None:
     file.write_bytes(codec.encode(np.zeros((1000, 1001, 3), np.uint8)))
     with pytest.raises(ImageTooLarge):
         least.thumbnail(file, 64)
+
+
+def test_a_thumbnail_waits_before_the_photos_and_not_for_ever(
+    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of memory that is full it gets the first that becomes free; in vain it waits for a time."""
+    file = tmp_path / "a.png"
+    file.write_bytes(codec.encode(np.zeros((1000, 1000, 3), np.uint8)))
+    host = Budget(2**24, "host memory")
+    pipeline = Pipeline(studio.pipeline.engine, host, workers=1, max_pixels=10**6)
+    order: list[str] = []
+
+    def photo() -> None:
+        with host.reserve(2**24):
+            order.append("photo")
+
+    def made(*given: Any, **options: Any) -> bytes:
+        order.append("small")  # while it has its memory
+        return make(*given, **options)
+
+    make = thumbnail.make
+    monkeypatch.setattr(thumbnail, "make", made)
+    with ThreadPoolExecutor(2) as pool:
+        with host.reserve(2**24):
+            waiting: list[Future[Any]] = [pool.submit(photo)]
+            assert eventually(lambda: len(host._line) == 1)
+            waiting.append(pool.submit(pipeline.thumbnail, file, 64))
+            assert eventually(lambda: len(host._line) == 2)
+        for each in waiting:
+            each.result()
+    assert order == ["small", "photo"]
+    monkeypatch.setattr("portrayer.pipeline.GLANCE", 0.01)
+    with host.reserve(2**24), pytest.raises(DeadlineExceeded):
+        pipeline.thumbnail(file, 64)
 
 
 def test_results_are_values(studio: Studio) -> None:

@@ -95,12 +95,22 @@ def test_the_servers_settings_are_told_apart_one_by_one(
         ("[server]\nport = 70000\n", "'server.port' in "),
         ("[server]\nporto = 1\n", "'server.porto' in .* port, data"),
         ("server = 1\n", "'server' in "),
+        ("[server]\ndeadline = inf\n", "'server.deadline' in "),
     ],
 )
 def test_a_wrong_setting_of_the_server_is_named(empty_house: Path, text: str, told: str) -> None:
     """Where it stands and what there is."""
     write(empty_house / "config.toml", text)
     assert re.search(told, refused())
+
+
+def test_a_wrong_section_is_named_whatever_a_variable_says(
+    empty_house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is wrong, and the variable does not make up for it."""
+    write(empty_house / "config.toml", "server = 1\n")
+    monkeypatch.setenv("PORTRAYER_SERVER_PORT", "1")
+    assert "'server'" in refused()
 
 
 def test_models_lie_with_what_is_the_users(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
-from portrayer.errors import InputError
 from portrayer.image import codec, files
 from portrayer.image.geometry import resize
+from portrayer.image.samples import portraits
 from portrayer.image.sheet import before_after, side_by_side
 from portrayer.settings import Settings
 from portrayer.types import Image
@@ -18,7 +17,7 @@ ROUNDS = 8  # how often the two photos are run to measure the speed
 
 def run(out: Path, settings: Settings) -> None:
     """Write the results and sheets into ``out``; print where they are and images per second."""
-    photos = samples()
+    photos = portraits()
     from portrayer.studio import Studio
 
     with Studio(settings) as studio:
@@ -50,20 +49,3 @@ def worn(photo: Image) -> Image:
     small = resize(photo, height * 2 // 5, width * 2 // 5)
     sent = codec.decode(codec.encode(small, "jpeg", quality=35)).image
     return resize(sent, height, width)
-
-
-def samples() -> dict[str, bytes]:
-    """The portraits by name, as files that can be decoded."""
-    try:
-        import matplotlib.cbook
-        import skimage.data
-    except ImportError:
-        raise InputError(
-            "the sample portraits come with other packages: pip install 'portrayer[demo]'"
-        ) from None
-    hopper = matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
-    photographs: Any = skimage.data  # published half typed
-    return {
-        "astronaut": codec.encode(photographs.astronaut(), "png"),
-        "grace_hopper": Path(str(hopper)).read_bytes(),
-    }

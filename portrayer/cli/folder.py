@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import deque
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +18,7 @@ from portrayer.image.codec import FORMATS
 from portrayer.jobs.backend import LocalBackend
 from portrayer.jobs.child import Child
 from portrayer.jobs.names import fold, plan
-from portrayer.jobs.record import Counts, Item, Job, State
+from portrayer.jobs.record import State
 from portrayer.jobs.runner import Event, Runner
 from portrayer.jobs.store import Store
 from portrayer.settings import Settings
@@ -34,19 +32,17 @@ LEDGER = Path(".portrayer") / "jobs.sqlite"
 SETTLE = 1.0  # seconds in which a watched file must not have changed
 
 
-class Together(Store):
-    """A ledger, some jobs of which are worked on as one, so that they share batches.
+class Ledger(Store):
+    """A folder's ledger, and the names that are taken in it.
 
-    ``progress``: how the items of these jobs stand. ``results``: what any job writes, as far as
-    it was :meth:`made` known. ``names``: of results, and of photos that are read: nothing is
-    written over either.
+    ``results``: what any job writes, as far as it was :meth:`made` known. ``names``: of results,
+    and of photos that are read: nothing is written over either.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.results: set[str] = set()
         self.names: dict[str, str] = {}
-        self.begin(())
 
     def made(self, job: str) -> None:
         """Remember what a job writes."""
@@ -57,28 +53,6 @@ class Together(Store):
     def keep(self, paths: Iterable[str]) -> None:
         """Remember photos that are read."""
         self.names |= {path: fold(os.path.basename(path)) for path in paths}
-
-    def begin(self, jobs: Iterable[str]) -> Counts:
-        """Work on these from now on; how they stand."""
-        self._open = deque(jobs)
-        each = [astuple(self.counts(job)) for job in self._open]
-        self.progress = Counts(*map(sum, zip(*each, strict=True)))
-        return self.progress
-
-    def claim(self, job: str | None = None) -> tuple[Job, Item] | None:
-        """The next item of any of these jobs, the first that has one first."""
-        while self._open and _is_settled(self.counts(self._open[0])):
-            self._open.popleft()
-        claims = (super(Together, self).claim(each) for each in self._open)
-        return next(filter(None, claims), None)
-
-    def noted(self, event: Event) -> Event:
-        """An event of one job as one of all of them."""
-        state = event.item.state
-        if state is not State.QUEUED:
-            moved = {"queued": self.progress.queued - 1, state: getattr(self.progress, state) + 1}
-            self.progress = replace(self.progress, **moved)
-        return replace(event, counts=self.progress)
 
 
 def run(requests: Sequence[Request], settings: Settings, as_json: bool) -> int:
@@ -97,27 +71,28 @@ def run(requests: Sequence[Request], settings: Settings, as_json: bool) -> int:
     with Studio(settings) as studio:
         _check_writable(output)
         apart = Child(partial(_pipeline, settings))
-        with Together(output / LEDGER) as store, store.own(), apart:
+        with Ledger(output / LEDGER) as store, store.own(), apart:
             _prepare(store, requests)
-            tally = Tally(store.begin(jobs), time.perf_counter())
+            before = store.counts(*jobs)
+            tally = Tally(before, time.perf_counter())
             with Bar(studio.pipeline, hidden=as_json) as bar:
 
                 def settled(event: Event) -> None:
                     tally.add(event)
-                    bar.update(store.noted(event))
+                    bar.update(event)
 
                 backend = LocalBackend(studio.pipeline, apart)
                 runner = Runner(store, backend, on_event=settled)
-                bar.start(store.progress)
+                bar.start(before)
                 try:
                     if watch:
                         _watch(store, requests, runner, bar)
-                    runner.run(jobs[0])
+                    runner.run(*jobs)
                 except KeyboardInterrupt:
                     if not watch:
                         raise
             failed = [failure for request in requests for failure in _failures(store, request)]
-            report = tally.report(store.begin(jobs), failed, studio.pipeline, output)
+            report = tally.report(store.counts(*jobs), failed, studio.pipeline, output)
     if as_json:
         print(json.dumps(report, indent=2))
     else:
@@ -132,7 +107,7 @@ def _pipeline(settings: Settings) -> Pipeline:
     return Studio(settings).pipeline
 
 
-def _found(store: Together, requests: Sequence[Request]) -> list[list[Entry]]:
+def _found(store: Ledger, requests: Sequence[Request]) -> list[list[Entry]]:
     """The photos of each request, which are kept."""
     found = [list(find(request)) for request in requests]
     store.keep(str(path) for request in requests for path in request.ahead)
@@ -140,7 +115,7 @@ def _found(store: Together, requests: Sequence[Request]) -> list[list[Entry]]:
     return found
 
 
-def _prepare(store: Together, requests: Sequence[Request]) -> None:
+def _prepare(store: Ledger, requests: Sequence[Request]) -> None:
     """Settle what the last run left, and put what is to be done into the ledger."""
     folders = {requests[0].output or Path()}
     for each in store.jobs():
@@ -162,7 +137,7 @@ def _prepare(store: Together, requests: Sequence[Request]) -> None:
 
 
 def _put(
-    store: Together,
+    store: Ledger,
     request: Request,
     photos: Sequence[Entry],
     chosen: Container[str] | None = None,
@@ -188,9 +163,7 @@ def _put(
     store.made(job)
 
 
-def _taken(
-    store: Together, request: Request, photos: Sequence[Entry], ending: str
-) -> dict[str, str]:
+def _taken(store: Ledger, request: Request, photos: Sequence[Entry], ending: str) -> dict[str, str]:
     """What :func:`plan` must leave to others: names that it might give, and their results.
 
     Only those that matter to these ``photos``, for there may be thousands of jobs.
@@ -209,7 +182,7 @@ def _taken(
     return {path: path for path in barred}
 
 
-def _watch(store: Together, requests: Sequence[Request], runner: Runner, bar: Bar) -> None:
+def _watch(store: Ledger, requests: Sequence[Request], runner: Runner, bar: Bar) -> None:
     """New photos as they come, once they have stopped growing; ends with Ctrl-C."""
     jobs = [request.job for request in requests]
     seen: dict[tuple[str, str], str] = {}
@@ -225,10 +198,10 @@ def _watch(store: Together, requests: Sequence[Request], runner: Runner, bar: Ba
                 _put(store, request, photos, {path for _, path in fresh})
                 put |= fresh
             now |= marks
-        progress = store.begin(jobs)
-        if progress.queued:
-            bar.start(progress)
-            runner.run(jobs[0])
+        counts = store.counts(*jobs)
+        if counts.queued:
+            bar.start(counts)
+            runner.run(*jobs)
         seen = now
         time.sleep(SETTLE)
 
@@ -241,10 +214,6 @@ def _failures(store: Store, request: Request) -> list[dict[str, str]]:
         for item in store.items(request.job, State.FAILED)
         if item.error and os.path.lexists(item.source)
     ]
-
-
-def _is_settled(counts: Counts) -> bool:
-    return counts.settled == counts.total
 
 
 def _check_writable(output: Path) -> None:

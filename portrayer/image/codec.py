@@ -99,7 +99,7 @@ _ENCODE: Mapping[str, Callable[[Image, int, bool, Credits, Mapping[str, str]], b
     "jpeg": jpeg.encode,
 }
 # EXIF orientation -> what brings the stored rows upright; from 5 on, width and height change places
-_UPRIGHT: Mapping[int, Callable[[Image], object]] = {
+UPRIGHT: Mapping[int, Callable[[Image], object]] = {
     1: lambda image: image,
     2: lambda image: cv2.flip(image, 1),
     3: lambda image: cv2.rotate(image, cv2.ROTATE_180),
@@ -115,14 +115,22 @@ _DEEP = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 _OVERHEAD = 4 << 20  # bytes of strips, tables and library state
 
 
+def inspect(blob: bytes, max_pixels: int) -> Source:
+    """What a file's header says of it, and how it is read; within :func:`one_reason`.
+
+    Raises :class:`DecodeError`, :class:`ImageTooLarge`, and whatever a library raises.
+    """
+    return _INSPECT[sniff.sniff(blob)](blob, max_pixels)
+
+
 def probe(data: bytes | memoryview, *, max_pixels: int = MAX_PIXELS) -> Header:
     """Read a file's header; the content decides what it is, never a name.
 
     Raises :class:`DecodeError` when this is no picture that can be read and
     :class:`ImageTooLarge` above ``max_pixels``.
     """
-    with _one_reason():
-        return _header(_inspect(bytes(data), max_pixels))
+    with one_reason():
+        return _header(inspect(bytes(data), max_pixels))
 
 
 def decode(data: bytes | memoryview, *, max_pixels: int = MAX_PIXELS) -> Decoded:
@@ -131,11 +139,11 @@ def decode(data: bytes | memoryview, *, max_pixels: int = MAX_PIXELS) -> Decoded
     Raises :class:`DecodeError` when this is no whole, still picture that can be read and
     :class:`ImageTooLarge` above ``max_pixels``, found in the header.
     """
-    with _one_reason():
-        found = _inspect(bytes(data), max_pixels)
+    with one_reason():
+        found = inspect(bytes(data), max_pixels)
         header = _header(found)
         image = opaque(profile.to_rgb(found.read(), found.icc))
-        image = cast(Image, _UPRIGHT[found.record.orientation](image))
+        image = cast(Image, UPRIGHT[found.record.orientation](image))
         if image.shape != (header.height, header.width, 3):
             raise DecodeError("the picture is not of the size that its header says")
         return Decoded(np.ascontiguousarray(image), header, found.record.credits)
@@ -202,7 +210,7 @@ def from_pillow(picture: Pillow.Image) -> Image:
 
     Raises :class:`DecodeError` for a picture that cannot be loaded or is not of 8 bits a channel.
     """
-    with _one_reason():
+    with one_reason():
         if picture.mode in _DEEP:
             raise DecodeError(
                 f"a Pillow image of mode {picture.mode} is no photo: convert it to RGB"
@@ -210,10 +218,6 @@ def from_pillow(picture: Pillow.Image) -> Image:
         upright = ImageOps.exif_transpose(picture)
         icc = picture.info.get("icc_profile") or b""
         return np.ascontiguousarray(opaque(profile.to_rgb(source.from_pillow(upright), icc)))
-
-
-def _inspect(blob: bytes, max_pixels: int) -> Source:
-    return _INSPECT[sniff.sniff(blob)](blob, max_pixels)
 
 
 def _header(found: Source) -> Header:
@@ -234,7 +238,7 @@ def _header(found: Source) -> Header:
 
 
 @contextmanager
-def _one_reason() -> Iterator[None]:
+def one_reason() -> Iterator[None]:
     """Whatever a library raises over foreign bytes leaves as one line of :class:`DecodeError`."""
     try:
         yield

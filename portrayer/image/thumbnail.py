@@ -28,12 +28,12 @@ def make(blob: bytes, side: int, *, max_pixels: int = codec.MAX_PIXELS) -> bytes
 
     Raises what :func:`codec.decode` raises.
     """
-    with codec._one_reason():
-        found = codec._inspect(blob, max_pixels)
+    with codec.one_reason():
+        found = codec.inspect(blob, max_pixels)
         scale = min(1.0, side / max(found.height, found.width))
         height, width = (max(1, round(scale * size)) for size in (found.height, found.width))
         image = profile.to_rgb(_read(found, blob, height, width), found.icc)
-        upright = codec._UPRIGHT[found.record.orientation](_resized(image, height, width))
+        upright = codec.UPRIGHT[found.record.orientation](_resized(image, height, width))
     return codec.encode(np.asarray(upright, np.uint8), "webp", quality=QUALITY)
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from portrayer.errors import CapacityError, PortrayerError
+from portrayer.errors import Canceled, CapacityError, PortrayerError
 from portrayer.jobs.record import CRASHED, JSON, Item, Job
 
 Watch: TypeAlias = Callable[[str], None]
@@ -83,8 +82,12 @@ class LocalBackend:
         """See :meth:`Backend.run`."""
         work = (job.task, job.options, Path(item.source), Path(item.target), watch)
         if item.suspect and self._apart is not None:
-            with suppress(CapacityError):  # it has only the memory that this process leaves
+            try:
                 return self._apart.process_file(*work)
+            except Canceled:
+                raise
+            except CapacityError:  # it has only the memory that this process leaves
+                pass
         return self._files.process_file(*work)
 
     def close(self) -> None:

@@ -51,7 +51,7 @@ class Child:
 
         Raises:
             Crashed: the process died at work on ``source``.
-            CapacityError: there can be no such process now.
+            CapacityError: there can be no such process now, or it was ended from outside.
         """
         with self._turn:
             watch("task")  # many may wait here, and not all be wanted still
@@ -62,6 +62,8 @@ class Child:
             except (EOFError, OSError):
                 self._end()
                 code = process.exitcode or 0
+                if code == -signal.SIGTERM:  # no picture sends it; the end of a service does
+                    raise CapacityError("the process was ended from outside") from None
                 how = f"exit code {code}" if code >= 0 else signal.strsignal(-code)
                 raise Crashed(f"the process at work on it died ({how})") from None
         if error is not None:

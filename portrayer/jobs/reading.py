@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -45,10 +46,12 @@ class Reading(ABC):
         wish = {"text": needle, "created": created, "before": before, "limit": limit}
         return [schema.job(row) for row in self._read(schema.SEARCH, wish)]
 
-    def counts(self, job: str) -> Counts:
-        """How many items of the job are in each state. Raises UnknownJob."""
-        self.job(job)
-        rows = self._read("SELECT state, items FROM tally WHERE job = ?", (job,))
+    def counts(self, *jobs: str) -> Counts:
+        """How many items of these jobs are in each state. Raises UnknownJob."""
+        names = json.dumps(jobs)
+        for missing in self._read(schema.MISSING, (names,)):
+            raise UnknownJob(f"there is no job {missing[0]}")
+        rows = self._read(schema.COUNTS, (names,))
         return Counts(total=sum(count for _, count in rows), **dict(rows))
 
     def standing(self) -> Standing:

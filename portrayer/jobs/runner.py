@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from functools import partial
 from threading import Condition, Lock
 from time import monotonic
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
-from portrayer.errors import (
-    Canceled,
-    CapacityError,
-    EngineClosed,
-    ModelError,
-    OutputError,
-    PortrayerError,
-)
-from portrayer.jobs.backend import Backend, Crashed
+from portrayer.errors import Canceled, OutputError, PortrayerError
+from portrayer.jobs.backend import Backend
 from portrayer.jobs.record import Counts, Failure, Item, Job
 from portrayer.jobs.store import Store
+from portrayer.jobs.verdict import RUN, SERVICE, Verdict, verdict
 
 __all__ = ["Event", "Runner"]
 
@@ -36,7 +28,8 @@ T = TypeVar("T")
 class Event:
     """An item was settled, or put back to be tried again (its state is then queued).
 
-    ``item`` as it now is in the ledger; ``counts`` of its job; ``seconds`` the attempt took.
+    ``item`` as it now is in the ledger; ``counts`` of all jobs of the run, in a service of the
+    item's own; ``seconds`` the attempt took.
     """
 
     item: Item
@@ -54,36 +47,13 @@ class Flight:
     canceled: bool = False
 
 
-class Verdict(Enum):
-    """What an error says about the item and the run."""
-
-    FAIL = auto()  # this item alone
-    AGAIN = auto()  # this moment
-    STOP = auto()  # every item would fail alike
-
-
-Table: TypeAlias = tuple[tuple[type[PortrayerError], Verdict], ...]
-
-# The first family that fits decides. A service outlives what meets the items of one job: on another
-# job's disk, or with another job's model, all may be well.
-SERVICE: Table = (
-    (EngineClosed, Verdict.STOP),
-    (CapacityError, Verdict.AGAIN),
-    (Crashed, Verdict.AGAIN),
-    (PortrayerError, Verdict.FAIL),
-)
-RUN: Table = ((OutputError, Verdict.STOP), (ModelError, Verdict.STOP), *SERVICE)
-
-# An output that cannot be written because of its own name says nothing about the others.
-OWN_FAULT = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
-
 POLL = 0.5  # seconds; on Windows a wait without a timeout does not notice Ctrl-C
 IDLE = 5.0  # seconds until a service looks for work that nobody has told it of
 TROUBLE = 1.0  # seconds until a service tries again what the ledger has refused
 
 
 class Runner:
-    """Has items done by a backend, ``backend.width`` at a time: those of a job, or all there are.
+    """Has items done by a backend, ``backend.width`` at a time: of some jobs, or all there are.
 
     It is for one owner of the ledger (:meth:`Store.own`), who has called :meth:`Store.recover`.
     """
@@ -106,7 +76,7 @@ class Runner:
         self._backend = backend
         self._on_event = on_event
         self._on_stage = on_stage
-        self._serving = False
+        self._jobs: Sequence[str] = ()  # those of a run; none in a service
         self._stopping = False  # plain flags: a lock in them could be held when a signal comes
         self._ending = False
         # Threads of one process take turns: SQLite's own wait between tries would cost more.
@@ -116,8 +86,8 @@ class Runner:
         self._bell = Condition()
         self._rings = 0
 
-    def run(self, job: str) -> Counts:
-        """Work until nothing of ``job`` can be claimed, or until stopped; return how it stands.
+    def run(self, job: str, *more: str) -> Counts:
+        """Work until nothing of these jobs can be claimed, or until stopped; how they stand.
 
         One item's error fails that item alone. An error that would meet every item alike (the
         outputs cannot be written, a model is broken) puts its items back and ends the run.
@@ -127,9 +97,10 @@ class Runner:
             OutputError, ModelError, EngineClosed: what ended the run.
             KeyboardInterrupt: after the items in flight have finished; the rest stay queued.
         """
-        self._store.job(job)
-        self._employ(job)
-        return self._store.counts(job)
+        jobs = (job, *more)
+        self._store.counts(*jobs)
+        self._employ(jobs)
+        return self._store.counts(*jobs)
 
     def serve(self) -> None:
         """Work on whatever job there is, and wait for more, until stopped.
@@ -143,7 +114,7 @@ class Runner:
                 for :meth:`Store.recover`.
             KeyboardInterrupt: as from :meth:`run`.
         """
-        self._employ(None)
+        self._employ(())
 
     def wake(self) -> None:
         """Say that something was put or retried; from any thread."""
@@ -167,14 +138,18 @@ class Runner:
         self._ending |= now
         self._stopping = True
 
-    def _employ(self, job: str | None) -> None:
-        """Threads at work on ``job``, or on any and for ever; until the last of them ends."""
-        self._serving = job is None
+    @property
+    def _serving(self) -> bool:
+        return not self._jobs
+
+    def _employ(self, jobs: Sequence[str]) -> None:
+        """Threads at work on ``jobs``, or on any and for ever; until the last of them ends."""
+        self._jobs = jobs
         width = max(1, self._backend.width)
         with ThreadPoolExecutor(width, thread_name_prefix="portrayer-job") as pool:
             try:
                 with self._turn:  # no item is begun before the pool knows all its threads
-                    workers = [pool.submit(self._work, job, lane) for lane in range(width)]
+                    workers = [pool.submit(self._work, lane) for lane in range(width)]
                 while wait(workers, timeout=POLL).not_done:
                     if self._stopping:
                         self.wake()  # which stop() cannot do, since it may be in a signal
@@ -185,24 +160,24 @@ class Runner:
         for worker in workers:
             worker.result()
 
-    def _work(self, job: str | None, lane: int) -> None:
+    def _work(self, lane: int) -> None:
         """One thread's life.
 
         In a run it may end early: whoever puts an item back claims again after it.
         """
         try:
-            while flight := self._next(job, lane):
+            while flight := self._next(lane):
                 self._attend(flight)
                 self.wake()  # an item may have waited for this one to be out of the way
         except BaseException:
             self.stop()
             raise
 
-    def _next(self, job: str | None, lane: int) -> Flight | None:
+    def _next(self, lane: int) -> Flight | None:
         """The next item, now in flight; None when there is none, in a service only when stopped."""
 
         def take() -> Flight | None:
-            claimed = None if self._stopping else self._store.claim(job)
+            claimed = None if self._stopping else self._store.claim(*self._jobs)
             if claimed is None:
                 return None
             self._flights[lane] = Flight(*claimed)
@@ -224,16 +199,17 @@ class Runner:
         except Canceled:
             self._ledger(partial(store.release, item))  # refused where the ledger says canceled
         except PortrayerError as error:
-            verdict = _verdict(error, SERVICE if self._serving else RUN)
-            if verdict is Verdict.STOP:
+            said = verdict(error, SERVICE if self._serving else RUN)
+            if said is Verdict.STOP:
                 self.stop()  # first, or a neighbour would claim what is released
                 self._ledger(partial(store.release, item))
                 raise
-            failure, again = Failure(error.code, str(error)), verdict is Verdict.AGAIN
+            failure, again = Failure(error.code, str(error)), said is Verdict.AGAIN
             self._settle(flight, partial(store.fail, item, failure, again=again))
         except Exception as error:
             log.exception("internal error: item %d of job %s, %s", item.id, job.id, item.source)
-            failure = Failure("internal", f"internal error: {type(error).__name__}: {error}")
+            # Its words may be many lines, of whatever they were about: they are for the log.
+            failure = Failure("internal", f"internal error ({type(error).__name__}): see the log")
             self._settle(flight, partial(store.fail, item, failure))
         else:
             self._settle(flight, partial(store.complete, item, result))
@@ -260,7 +236,8 @@ class Runner:
         if self._on_event is None:
             return
         try:
-            self._on_event(Event(self._store.item(item.id), self._store.counts(item.job), seconds))
+            counts = self._store.counts(*self._jobs or (item.job,))
+            self._on_event(Event(self._store.item(item.id), counts, seconds))
         except Exception:
             if not self._serving:
                 raise
@@ -287,9 +264,3 @@ class Runner:
         """Until the bell rings after it was ``heard``, or stopped, or for so long."""
         with self._bell:
             self._bell.wait_for(lambda: self._stopping or self._rings != heard, timeout=seconds)
-
-
-def _verdict(error: PortrayerError, table: Table) -> Verdict:
-    if isinstance(error.__cause__, OSError) and error.__cause__.errno in OWN_FAULT:
-        return Verdict.FAIL
-    return next(verdict for family, verdict in table if isinstance(error, family))

@@ -111,6 +111,13 @@ ON CONFLICT (id) DO UPDATE SET task = excluded.task, options = excluded.options,
     priority = excluded.priority, touched = excluded.touched, name = excluded.name
 """
 
+MISSING = "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT id FROM job)"
+
+COUNTS = """
+SELECT state, sum(items) FROM tally
+WHERE job IN (SELECT value FROM json_each(?)) GROUP BY state
+"""
+
 KNOWN = "SELECT id, fingerprint FROM job WHERE key = ?"
 
 PUT_ITEM = """
@@ -135,7 +142,8 @@ WHERE id = (
     JOIN item AS next ON next.id = (
         SELECT id FROM item WHERE job = job.id AND state = 'queued' ORDER BY attempt, id LIMIT 1)
     LEFT JOIN tally AS busy ON busy.job = job.id AND busy.state = 'running'
-    WHERE open.state = 'queued' AND open.items > 0 AND open.job = coalesce(:job, open.job)
+    WHERE open.state = 'queued' AND open.items > 0
+    AND (:jobs = '[]' OR open.job IN (SELECT value FROM json_each(:jobs)))
     AND NOT EXISTS (
         SELECT 1 FROM item AS beside WHERE beside.job = job.id AND beside.state = 'running'
         AND max(beside.attempt, next.attempt + 1) >= {ALONE})

@@ -112,15 +112,16 @@ class Store(Reading):
                 f"two pictures of job {id} have one output: give each its own"
             ) from error
 
-    def claim(self, job: str | None = None) -> tuple[Job, Item] | None:
-        """Take the next queued item, of ``job`` or of any; None if there is none to take now.
+    def claim(self, *jobs: str) -> tuple[Job, Item] | None:
+        """Take the next queued item, of ``jobs`` or of any; None if there is none to take now.
 
         The job of highest priority first, of such the one with the fewest items running; in it the
         item with the fewest attempts, then the oldest. An item's further attempts are given out
         only while nothing else of its job runs.
         """
         with self._write() as ledger:
-            taken = ledger.execute(schema.CLAIM, {"job": job, "now": time()}).fetchall()
+            wish = {"jobs": json.dumps(jobs), "now": time()}
+            taken = ledger.execute(schema.CLAIM, wish).fetchall()
             if not taken:
                 return None
             # Read here, since a trigger has numbered the change, and the job may soon be removed.
@@ -221,7 +222,7 @@ class Store(Reading):
             ledger.execute(f"PRAGMA user_version = {schema.VERSION}")
 
     def close(self) -> None:
-        """Close the file. Twice is harmless."""
+        """Close the file, once what is under way has ended. Twice is harmless."""
         self._closed = True
         while self._idle:
             self._idle.pop().close()
@@ -279,7 +280,13 @@ class Store(Reading):
             raise OutputError(f"job ledger {self.path}: {error}: {advice}") from error
         finally:
             if connection is not None:
-                self._idle.append(connection)
+                self._lay_down(connection)
+
+    def _lay_down(self, connection: sqlite3.Connection) -> None:
+        """For the next who needs one; closed instead if the store was closed meanwhile."""
+        self._idle.append(connection)
+        if self._closed:
+            self.close()
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(

@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from functools import partial
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 import portrayer
 from portrayer.errors import NotFound, PortrayerError
 from portrayer.jobs.store import Store
-from portrayer.server import items, jobs, photos, refusal, removebg, system
-from portrayer.server.edge import Guard, Headers, Patience, Traced
+from portrayer.server import catalogue, items, jobs, photos, refusal, removebg, session, system
+from portrayer.server.edge import Guard, Headers, Traced
 from portrayer.server.metrics import Metrics
+from portrayer.server.patience import Patience
 from portrayer.server.refusal import InvalidRequest
 from portrayer.server.service import Service
 from portrayer.server.shelf import Shelf
+from portrayer.server.views import unplaced
 from portrayer.settings import Settings
 
 log = logging.getLogger(__name__)
 
 STATIC = Path(str(resources.files("portrayer.server") / "static"))
 PROBES = ("/healthz", "/readyz", "/metrics")
-OPEN = ("/docs", "/static", "/openapi.json")  # without a token: nothing of anybody's is in them
+# Without a token: nothing of anybody's is in them.
+OPEN = ("/", "/docs", "/static", "/openapi.json", session.PATH)
 
 
 @contextmanager
@@ -43,6 +46,8 @@ def opened(settings: Settings) -> Iterator[FastAPI]:
     """
     server = settings.server
     shelf = Shelf(server.data, server.spare_disk)
+    with suppress(OSError):  # the store says so
+        shelf.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with Store(shelf.ledger) as store, store.own():
         store.recover()
         yield build(Service(settings, store, shelf))
@@ -63,17 +68,21 @@ def build(service: Service) -> FastAPI:
         description="Answers errors as `{errors: [{title, code, detail}]}`. A photo at once: "
         "`POST /v1/matte`. Many: `POST /v1/jobs`.",
         lifespan=life,
+        redirect_slashes=False,  # it would say the host that the client has said
         docs_url=None,
         redoc_url=None,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.service = service
-    for room in (photos, jobs, items, removebg, system):
+    for room in (photos, jobs, items, removebg, catalogue, system):
         app.include_router(room.routes(service))
+    server = service.settings.server
+    token = server.token.get_secret_value()
+    app.include_router(session.routes(token))
 
     @app.get("/", include_in_schema=False)
     async def front() -> Response:
-        return RedirectResponse("/docs")
+        return FileResponse(STATIC / "index.html")
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
@@ -83,10 +92,8 @@ def build(service: Service) -> FastAPI:
     app.add_exception_handler(PortrayerError, _told)
     app.add_exception_handler(HTTPException, _plain)
     app.add_exception_handler(RequestValidationError, _invalid)
-    server = service.settings.server
     hosts = [name.strip() for name in server.hosts.split(",") if name.strip()]
     # From the inside out: whoever is turned away has its body drained, a line, and the headers.
-    token = server.token.get_secret_value()
     app.add_middleware(Guard, token=token, hosts=[server.host, *hosts], open=OPEN)
     app.add_middleware(Patience)
     app.add_middleware(Traced, observe=partial(_observed, service.metrics))
@@ -102,26 +109,26 @@ def _observed(metrics: Metrics, route: str, method: str, code: int, seconds: flo
     log.log(level, "%s %s %d", method, route, code, extra={"seconds": round(seconds, 4)})
 
 
-def answer(error: PortrayerError) -> JSONResponse:
-    """An error as the client reads it."""
-    return JSONResponse(refusal.body(error), refusal.status(error), refusal.headers(error))
-
-
-async def _told(_: Request, error: Exception) -> Response:
+async def _told(request: Request, error: Exception) -> Response:
     assert isinstance(error, PortrayerError)
     if refusal.status(error) >= 500:
         log.warning("%s: %s", error.code, error)
-    return answer(error)
+    settings = request.app.state.service.settings
+    reason = error.reason
+    for place in (settings.server.data.absolute(), settings.models.absolute()):
+        reason = unplaced(reason, place, "(server)")
+    return refusal.answer(type(error)(reason))
 
 
 async def _plain(request: Request, error: Exception) -> Response:
     """What the framework itself refuses: an unknown address, a method that is not for it."""
     assert isinstance(error, HTTPException)
     kind = NotFound if error.status_code == 404 else InvalidRequest
-    said = kind(f"{request.method} {request.url.path}: {str(error.detail).lower()}")
+    said = kind(f"{request.method} {request.url.path[:200]}: {str(error.detail).lower()}")
     headers = dict(error.headers or {})
     if error.status_code == 405:  # the framework names those of one route alone
-        there = request.app.openapi()["paths"].get(request.scope["route"].path, {})
+        path = getattr(request.scope.get("route"), "path", "")
+        there = request.app.openapi()["paths"].get(path, {"get": {}})
         headers["Allow"] = ", ".join(sorted(method.upper() for method in there))
     return JSONResponse(refusal.body(said), error.status_code, headers)
 
@@ -130,13 +137,14 @@ async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first: Mapping[str, Any] = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:])
-    return answer(InvalidRequest(f"{where}: {str(first['msg']).lower()}"))
+    return refusal.answer(InvalidRequest(f"{where}: {str(first['msg']).lower()}"))
 
 
 def _secured(app: FastAPI, token: bool) -> None:
     """The document says how a client shows who it is."""
     plain = app.openapi
 
+    @cache
     def document() -> dict[str, Any]:
         schema = plain()
         schemes = schema.setdefault("components", {}).setdefault("securitySchemes", {})

@@ -15,6 +15,7 @@ from portrayer.image import sniff
 from portrayer.jobs.record import Item, State
 from portrayer.jobs.store import Store
 from portrayer.server import archive
+from portrayer.server.views import why
 
 HEAD = 4096  # bytes in which a picture says what it is
 SECOND = ".matte.png"  # the end of the file beside a result, for output=both
@@ -41,8 +42,8 @@ def result(item: Item) -> Path:
 
 def matte(item: Item) -> Path:
     """Where the matte beside a finished photo lies; :class:`NotReady` where there is none."""
-    path = result(item)
-    path = path.with_name(f"{path.stem}{SECOND}")
+    result(item)
+    path = _second(item)
     if not path.is_file():
         raise NotReady(f"photo {item.id} has no matte beside it: output=both makes one")
     return path
@@ -50,7 +51,17 @@ def matte(item: Item) -> Path:
 
 def called(item: Item) -> str:
     """The name a result is saved under."""
-    return archive.names([(item.label, Path(item.target).suffix)])[0]
+    return _named(item, Path(item.target).suffix)
+
+
+def matte_called(item: Item) -> str:
+    """The name the matte beside it is saved under."""
+    return _named(item, SECOND)
+
+
+def sent(item: Item) -> str:
+    """The name a photo is saved under as it was sent."""
+    return item.label or "photo"
 
 
 def results(store: Store, job: str) -> tuple[int, Iterator[bytes]]:
@@ -63,7 +74,7 @@ def results(store: Store, job: str) -> tuple[int, Iterator[bytes]]:
     paths += [(item.label, path) for item in done if (path := _second(item)).is_file()]
     ends = [(label, SECOND if path.name.endswith(SECOND) else path.suffix) for label, path in paths]
     entries = zip(archive.names(ends), (path for _, path in paths), strict=True)
-    lines = (f"{item.label}: {item.error.reason}" for item in failed if item.error)
+    lines = (f"{item.label}: {failure.reason}" for item in failed if (failure := why(item)))
     return archive.stream(entries, {"failed.txt": "\n".join([*lines, ""])} if failed else {})
 
 
@@ -84,6 +95,11 @@ def mime(path: Path) -> str:
         return "application/octet-stream"
     except OSError as error:
         raise NotReady("this photo's files are gone") from error
+
+
+def _named(item: Item, suffix: str) -> str:
+    [name] = archive.names([(item.label, suffix)])
+    return name
 
 
 def _second(item: Item) -> Path:

@@ -115,12 +115,12 @@ class Hub:
         rate = self.rate(job)
         return left / rate if rate else None
 
-    # --- on the loop ------------------------------------------------------------------------------
-
     def stages(self, job: str) -> Mapping[int, str]:
         """The stage of each running item, as far as it is known."""
         track = self._tracks.get(job)
         return dict(track.stages) if track else {}
+
+    # --- on the loop ------------------------------------------------------------------------------
 
     @contextmanager
     def listen(self, job: str) -> Iterator[Ears]:

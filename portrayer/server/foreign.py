@@ -19,7 +19,7 @@ from portrayer.server import remote
 from portrayer.server.intake import Arrival
 from portrayer.server.refusal import InvalidRequest
 from portrayer.server.service import Service
-from portrayer.server.upload import Upload
+from portrayer.server.upload import Upload, writing
 from portrayer.server.wishes import Wish
 from portrayer.tasks import task
 from portrayer.tasks.options import read
@@ -40,7 +40,7 @@ WRITTEN: Mapping[str, str] = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp
 SOURCES = ("image_file", "image_file_b64", "image_url")
 GROUNDS = ("bg_color", "bg_image_file", "bg_image_url")
 FIELDS: Mapping[str, str] = {
-    "image_file_b64": "the photo, as base64",
+    "image_file_b64": f"the photo, as base64 (of {LONG >> 20} MiB at most)",
     "image_url": "where the photo is (off unless the operator switched it on)",
     "size": f"megapixels at most: {', '.join(MEGAPIXELS)}",
     "type": "what is in the foreground; people are looked for, whatever it says",
@@ -61,10 +61,14 @@ MISSING = "none of image_file, image_file_b64 and image_url was sent"
 
 
 class Missing(InputError):
+    """No photo was sent."""
+
     code = "missing_source"
 
 
 class Multiple(InputError):
+    """More than one photo was sent."""
+
     code = "multiple_sources"
 
 
@@ -80,6 +84,9 @@ async def asked(service: Service, arrival: Arrival) -> tuple[Wish, bool]:
         if upload.field not in ("image_file", "bg_image_file"):
             raise InvalidRequest(f"no file is called {upload.field[:80]!r}: send image_file")
         uploads.setdefault(upload.field, []).append(upload)
+    for name in said:
+        if name in ("image_file", "bg_image_file"):
+            raise InvalidRequest(f"{name} came as text: send it as a file")
     sent = [*said, *(name for name, files in uploads.items() for _ in files)]
     sources = [name for name in sent if name in SOURCES]
     if len(sources) != 1:
@@ -123,13 +130,14 @@ async def _picture(
 
 
 def _decoded(text: str, path: Path) -> tuple[int, str]:
+    """Write what base64 says, also as a data URL, to ``path``: how many bytes, and their sha256."""
     text = text.partition(",")[2] if text.startswith("data:") else text
     try:
         blob = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidRequest(f"image_file_b64 is not base64: {error}") from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(blob)
+    with writing():
+        path.write_bytes(blob)
     return len(blob), sha256(blob).hexdigest()
 
 

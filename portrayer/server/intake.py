@@ -15,11 +15,11 @@ from portrayer.image.codec import FORMATS
 from portrayer.jobs.record import Job
 from portrayer.jobs.store import Store
 from portrayer.server.shelf import Shelf
-from portrayer.server.upload import Form, Limits, receive
+from portrayer.server.upload import Form, Limits, receive, writing
 from portrayer.server.wishes import Wish
 from portrayer.settings import Server
 
-FIELDS, FIELD = 256, 1 << 20  # text fields of a form, and bytes of one
+FIELDS, FIELD = 256, 1 << 16  # text fields of a form, and bytes of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ async def received(
     ``files``: how many it may bring. ``long_fields``: bytes of text fields that may be longer than
     others.
     """
-    shelf.check()
+    await asyncio.to_thread(shelf.check)
     id = uuid4().hex
     limits = Limits(
         file_bytes=server.max_upload,
@@ -65,7 +65,8 @@ async def received(
 def put(store: Store, shelf: Shelf, arrival: Arrival, asked: Wish, key: str | None) -> Job:
     """A request as a job, on the disk and in the ledger when this returns.
 
-    With a ``key`` that came before: the job it belongs to; :class:`KeyReused` for another request.
+    With a ``key`` that came before: the job it belongs to; :class:`KeyReused` for another request,
+    such as the same form for another task.
     """
     id = arrival.id
     suffix = FORMATS[asked.chosen.format].suffix
@@ -79,8 +80,9 @@ def put(store: Store, shelf: Shelf, arrival: Arrival, asked: Wish, key: str | No
         for photo in asked.photos
     ]
     options = _moved(asked.wish, str(shelf.incoming(id)), str(shelf.photos(id)))
-    shelf.keep(id)
     try:
+        with writing():
+            shelf.keep(id)
         job = store.put(
             asked.task.name,
             options,
@@ -89,7 +91,7 @@ def put(store: Store, shelf: Shelf, arrival: Arrival, asked: Wish, key: str | No
             priority=asked.priority,
             name=asked.name or _called(asked),
             key=key,
-            fingerprint=arrival.form.fingerprint,
+            fingerprint=f"{asked.task.name} {arrival.form.fingerprint}",
         )
     except BaseException:
         shelf.drop(id)

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from portrayer.errors import NotReady
 from portrayer.jobs.record import State
 from portrayer.jobs.store import Store
 from portrayer.server import archive, downloads, events
@@ -49,7 +50,8 @@ def routes(service: Service) -> APIRouter:
     async def create(request: Request) -> Response:
         key = key_of(request)
         await service.room()
-        async with service.received(request, service.settings.server.max_files) as arrival:
+        most = service.settings.server.max_files
+        async with service.received(request, most, many=True) as arrival:
             return await accepted(service, arrival, await service.asked(arrival), key)
 
     @router.get(
@@ -59,10 +61,8 @@ def routes(service: Service) -> APIRouter:
         responses=refusals(400, 404),
     )
     async def listed(
-        search: Annotated[
-            str, Query(description="in a job's or a photo's name", max_length=200)
-        ] = "",
-        before: Annotated[str, Query(description="a job: those older than it", max_length=64)] = "",
+        search: Search = "",
+        before: Before = "",
         limit: Annotated[int, Query(ge=1, le=PAGE)] = PAGE,
     ) -> JobList:
         def read() -> JobList:
@@ -87,9 +87,7 @@ def routes(service: Service) -> APIRouter:
     async def items(
         job: JobId,
         state: Annotated[State | None, Query(description="only these")] = None,
-        cursor: Annotated[
-            int, Query(description="`next` of the page before", ge=0, le=2**63 - 1)
-        ] = 0,
+        cursor: Cursor = 0,
         limit: Annotated[int, Query(ge=1, le=10 * PAGE)] = PAGE,
     ) -> ItemList:
         def read() -> ItemList:
@@ -155,7 +153,8 @@ def routes(service: Service) -> APIRouter:
         "/v1/jobs/{job}",
         operation_id="cancel_job",
         summary="Cancel a job; with purge, remove it with all its photos",
-        responses=refusals(400, 404),
+        description="What is being downloaded stays on the disk until it is sent.",
+        responses=refusals(400, 404, 409),
     )
     async def cancel(
         job: JobId,
@@ -163,8 +162,8 @@ def routes(service: Service) -> APIRouter:
     ) -> Moved:
         moved = await service.cancel(job)
         view = await service.view(job)
-        if purge:
-            await service.remove(job)
+        if purge and not await service.remove(job):
+            raise NotReady(f"job {job} was begun anew: cancel it again")
         return Moved(moved=moved, job=view)
 
     @router.post(

@@ -1,10 +1,9 @@
-"""Figures: what Prometheus scrapes, and how fast the stages are."""
+"""Figures: what Prometheus scrapes."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -28,6 +27,7 @@ from portrayer.engine.nvml import Gpu, utilisation
 from portrayer.errors import PortrayerError
 from portrayer.jobs.record import Job, Standing, State
 from portrayer.jobs.runner import Event
+from portrayer.server.pace import Timings, Window
 
 if TYPE_CHECKING:
     from portrayer.engine.answer import Stats
@@ -35,13 +35,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Timings: TypeAlias = Mapping[str, float]
-"""Seconds of one photo, by stage."""
-
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 WAITS = (0.1, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 # A line more for each of them, which nobody reads.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -89,8 +85,9 @@ class Metrics:
         ProcessCollector(registry=self._registry)
 
     def requested(self, route: str, method: str, code: int, seconds: float) -> None:
-        """A request was answered. ``route``: the template of its address."""
-        method = method if method in METHODS else "other"
+        """A request was answered. ``route``: the template of its address; ``method``: one of few,
+        as the route: a client's own words are no labels.
+        """
         self._requests.labels(route, method, code).inc()
         self._durations.labels(route).observe(seconds)
 
@@ -161,61 +158,6 @@ class Sources(Collector):
                 continue
             self._silent.discard(name)
             yield from families
-
-
-class Window:
-    """The last minute: how many photos, and how long each stage had with them.
-
-    ``clock``: seconds that only grow. Adding is safe from any thread.
-    """
-
-    SECONDS = 60.0
-    PHOTOS = 5000  # where there are more in a minute, the window is shorter
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        # When a photo was finished, its timings, what the devices had been busy for by then; the
-        # first only marks where the rest begins.
-        self._photos: deque[tuple[float, Timings, float]] = deque(maxlen=self.PHOTOS)
-        self._photos.append((clock(), {}, 0.0))
-        self._clock = clock
-
-    def add(self, timings: Timings, busy: float) -> None:
-        """A photo was finished. ``busy``: seconds that the devices have had work, all together."""
-        self._photos.append((self._clock(), timings, busy))
-
-    def pace(self, busy: float, devices: int, workers: int) -> dict[str, Any]:
-        """``photos_per_second``; by stage, the mean ``seconds`` of a photo and the
-        ``photos_per_second`` that it could do if there were nothing else; the slowest stage as
-        ``bottleneck``, None where nothing was done.
-
-        ``busy`` as for :meth:`add`. Of "infer" those seconds count, not the time in line for them,
-        and so many ``devices`` share it; the other stages have so many ``workers``.
-        """
-        now, photos = self._clock(), list(self._photos)
-        old = sum(photo[0] < now - self.SECONDS for photo in photos[1:])
-        begun, _, before = photos[old]
-        recent = photos[old + 1 :]
-        spent: defaultdict[str, list[float]] = defaultdict(list)
-        for _, timings, _ in recent:
-            for stage, seconds in timings.items():
-                spent[stage].append(seconds)
-        if "infer" in spent:
-            spent["infer"] = [(busy - before) / len(recent)]
-        means = {stage: sum(seconds) / len(seconds) for stage, seconds in spent.items()}
-        could = {
-            stage: (devices if stage == "infer" else workers) / mean
-            for stage, mean in means.items()
-            if mean > 0
-        }
-        span = min(now - begun, self.SECONDS)
-        return {
-            "photos_per_second": len(recent) / span if span > 0 else 0.0,
-            "stages": {
-                stage: {"seconds": means[stage], "photos_per_second": could[stage]}
-                for stage in could
-            },
-            "bottleneck": min(could, key=could.__getitem__, default=None),
-        }
 
 
 def _busy(stats: Stats | None) -> float:

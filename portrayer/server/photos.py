@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 from collections.abc import Awaitable, Callable
@@ -63,16 +64,17 @@ def answering(service: Service, name: str) -> Callable[[Request], Awaitable[Resp
 
     async def answer(request: Request) -> Response:
         prefer = request.headers.get("prefer", "")
-        service.vacancy()
-        async with service.received(request, FEW) as arrival:
+        later = "respond-async" in prefer
+        key = key_of(request) if later else None
+        async with service.received(request, FEW, many=later) as arrival:
             asked = await service.asked(arrival, name)
             if len(asked.photos) > 1:
                 sent = len(asked.photos)
                 raise InvalidRequest(f"{sent} photos were sent: POST /v1/jobs takes many")
-            if "respond-async" in prefer:
-                return await accepted(service, arrival, asked, key_of(request))
+            if later:
+                return await accepted(service, arrival, asked, key)
             result, blob = await service.photo(asked, _seconds(service, prefer), request)
-        return shown(result, blob, request)
+        return await asyncio.to_thread(shown, result, blob, request)
 
     return answer
 

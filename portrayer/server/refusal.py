@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.responses import JSONResponse
+
 from portrayer import errors
 from portrayer.errors import CapacityError, InputError, PortrayerError
 
@@ -19,6 +21,7 @@ class UploadTooLarge(InputError):
     """More bytes or more files than one request may bring."""
 
     code = "upload-too-large"
+    advice = "send less at once"
 
 
 class TooSlow(InputError):
@@ -89,3 +92,8 @@ def headers(error: PortrayerError) -> dict[str, str]:
     code = status(error)
     again = {"Retry-After": str(RETRY_AFTER)} if code in AGAIN else {}
     return again | ({"WWW-Authenticate": "Bearer"} if code == 401 else {})
+
+
+def answer(error: PortrayerError) -> JSONResponse:
+    """An error as the client reads it."""
+    return JSONResponse(body(error), status(error), headers(error))

@@ -8,13 +8,14 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urljoin, urlsplit
+from weakref import WeakKeyDictionary
 
 from portrayer.errors import DeadlineExceeded
 from portrayer.server.refusal import InvalidRequest, UploadTooLarge
@@ -29,7 +30,10 @@ MOVED = frozenset({301, 302, 303, 307, 308})
 BLOCK = 2**16
 CONNECT = 5.0  # seconds for each address of a name
 SILENCE = 30.0  # seconds
+FETCHES = 3  # at once: each takes one of the few threads that all blocking work of the loop shares
 HEADERS = {"User-Agent": "portrayer", "Accept-Encoding": "identity", "Connection": "close"}
+
+_TURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 UNICAST = IPv6Network("2000::/3")  # all that was ever given out of IPv6
 NAT64 = IPv6Network("64:ff9b::/96")
@@ -62,7 +66,8 @@ async def fetch(
 
     Every address of the name must be ``allowed``, and the connection goes to one of those very
     addresses. A redirect is looked at like the first URL, and none leads from https to http. On any
-    error, a canceled caller's too, there is no file.
+    error, a canceled caller's too, there is no file. Where :data:`FETCHES` are under way the next
+    waits its turn, within its ``seconds``.
 
     Raises:
         InvalidRequest: a URL that is not fetched, an answer that is no file, a server not reached.
@@ -71,8 +76,9 @@ async def fetch(
         DiskFull, OutputError: it cannot be kept.
     """
     place = _Place.of(url)
+    turns = _TURNS.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(FETCHES))
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds), turns:
             for _ in range(REDIRECTS + 1):
                 errand = _Errand(place, await _connected(place, allowed), path, most)
                 found = await errand.run()
@@ -132,17 +138,13 @@ async def _connected(place: _Place, allowed: Callable[[Address], bool]) -> socke
         # The same for both: it is nobody's business which names there are inside.
         raise InvalidRequest("the URL's server is not known, or not a public one")
     for family, kind, protocol, _, where in found:
-        connection = socket.socket(family, kind, protocol)
-        connection.setblocking(False)
-        try:
+        with suppress(OSError), ExitStack() as kept:
+            connection = kept.enter_context(socket.socket(family, kind, protocol))
+            connection.setblocking(False)
             async with asyncio.timeout(CONNECT):
                 await loop.sock_connect(connection, where)
+            kept.pop_all()
             return connection
-        except OSError:
-            connection.close()
-        except BaseException:
-            connection.close()
-            raise
     raise InvalidRequest("the URL's server cannot be reached")
 
 

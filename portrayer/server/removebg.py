@@ -15,10 +15,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from portrayer.errors import DecodeError, InputError, PortrayerError, QueueFull
+from portrayer.errors import DecodeError, InputError, QueueFull
 from portrayer.image import codec
 from portrayer.image.codec import FORMATS
-from portrayer.server import refusal
+from portrayer.server.edge import REMOVE_BG
 from portrayer.server.foreign import FIELDS, LONG, asked
 from portrayer.server.photos import wants_json
 from portrayer.server.schemas import FILE, UPLOAD, refusals
@@ -28,15 +28,23 @@ from portrayer.types import Image
 if TYPE_CHECKING:
     from portrayer.pipeline import Result
 
-PATH = "/v1.0/removebg"
-UNKNOWN = "could not identify foreground in image"
-CODES: Mapping[type[PortrayerError], tuple[int, str]] = {
-    DecodeError: (400, "invalid_image"),
-    QueueFull: (429, "rate_limit_exceeded"),
-}
+
+class InvalidImage(InputError):
+    """Not 415, as everywhere else."""
+
+    code = "invalid_image"
+    advice = DecodeError.advice
+
+
+class RateLimited(QueueFull):
+    """In remove.bg's word."""
+
+    code = "rate_limit_exceeded"
 
 
 class NoForeground(InputError):
+    """Nobody is in the photo."""
+
     code = "unknown_foreground"
     advice = "for a list of supported photos see the documentation"
 
@@ -52,6 +60,8 @@ class Cutout(BaseModel):
 
 
 class Answer(BaseModel):
+    """As JSON."""
+
     data: Cutout
 
 
@@ -68,7 +78,7 @@ def routes(service: Service) -> APIRouter:
     }
 
     @router.post(
-        PATH,
+        REMOVE_BG,
         operation_id="removebg",
         summary="As remove.bg answers it",
         description="Its fields, sizes, headers and errors; nothing is charged.",
@@ -90,13 +100,14 @@ def routes(service: Service) -> APIRouter:
             async with service.received(request, 2, long) as arrival:
                 wish, zipped = await asked(service, arrival)
                 result, blob = await service.photo(wish, server.deadline, request)
-            if result.matte is not None and not (result.matte > 0.5).any():
-                raise NoForeground(UNKNOWN)
-            blob = await asyncio.to_thread(_zip, result.image) if zipped else blob
-        except PortrayerError as error:
-            return _refused(error)
-        mime = "application/zip" if zipped else FORMATS[result.options.format].mime
-        return _shown(service, result, blob, mime, wants_json(request))
+            headers = _quota(service)
+            return await asyncio.to_thread(
+                _shown, result, None if zipped else blob, wants_json(request), headers
+            )
+        except DecodeError as error:
+            raise InvalidImage(error.reason) from error
+        except QueueFull as error:
+            raise RateLimited(error.reason) from error
 
     return router
 
@@ -110,20 +121,30 @@ def _zip(image: Image) -> bytes:
     return buffer.getvalue()
 
 
-def _shown(service: Service, result: Result, blob: bytes, mime: str, json: bool) -> Response:
-    height, width = result.image.shape[:2]
+def _quota(service: Service) -> Mapping[str, str]:
+    """How many more requests are taken, in headers of remove.bg's."""
     most = service.settings.server.max_waiting
-    headers = {
-        "X-Width": str(width),
-        "X-Height": str(height),
-        "X-Type": "person",
+    return {
         "X-Credits-Charged": "0",
         "X-RateLimit-Limit": str(most),
         "X-RateLimit-Remaining": str(max(0, most - service.waiting)),
         "X-RateLimit-Reset": str(int(time.time()) + 1),
     }
+
+
+def _shown(result: Result, blob: bytes | None, json: bool, headers: Mapping[str, str]) -> Response:
+    """The picture as it was asked for; without a ``blob`` it becomes a ZIP. Not for the event loop:
+    pictures are large.
+    """
+    if result.matte is not None and not (result.matte > 0.5).any():
+        raise NoForeground("could not identify foreground in image")
+    mime = FORMATS[result.options.format].mime
+    if blob is None:
+        blob, mime = _zip(result.image), "application/zip"
+    height, width = result.image.shape[:2]
+    sized = {"X-Width": str(width), "X-Height": str(height), "X-Type": "person", **headers}
     if not json:
-        return Response(blob, media_type=mime, headers=headers)
+        return Response(blob, media_type=mime, headers=sized)
     top, left, tall, wide = _bounds(result)
     data = {
         "result_b64": base64.b64encode(blob).decode(),
@@ -132,7 +153,7 @@ def _shown(service: Service, result: Result, blob: bytes, mime: str, json: bool)
         "foreground_width": wide,
         "foreground_height": tall,
     }
-    return JSONResponse({"data": data}, headers=headers)
+    return JSONResponse({"data": data}, headers=sized)
 
 
 def _bounds(result: Result) -> tuple[int, int, int, int]:
@@ -143,11 +164,3 @@ def _bounds(result: Result) -> tuple[int, int, int, int]:
     rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
     top, left = int(rows[0]), int(columns[0])
     return top, left, int(rows[-1]) - top + 1, int(columns[-1]) - left + 1
-
-
-def _refused(error: PortrayerError) -> Response:
-    """As remove.bg tells it: mostly 400."""
-    own = next((own for family, own in CODES.items() if isinstance(error, family)), None)
-    status, code = own or (refusal.status(error), error.code)
-    told = [{"title": error.reason, "code": code, "detail": error.advice}]
-    return JSONResponse({"errors": told}, status, refusal.headers(error))

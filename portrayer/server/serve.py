@@ -68,13 +68,14 @@ def serve(settings: Settings, told: Callable[[str], None]) -> None:
         service: Service = app.state.service
         host, port = sock.getsockname()[:2]
         told(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-        # Uvicorn raises the signal again when it is done; the end is then a quiet one.
+        running = Server(config, service)
+        # Until uvicorn listens for signals, and for those it raises again when it is done.
         for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, lambda *_: None)
-        Server(config, service).run(sockets=[sock])
+            signal.signal(each, lambda *_: running.end())
+        running.run(sockets=[sock])
         if service.stuck:
             logging.shutdown()
-            os._exit(0)  # Python would wait for its threads
+            os._exit(1 if service.broken else 0)  # Python would wait for its threads
         if service.broken is not None:
             raise service.broken
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from anyio import CapacityLimiter
@@ -16,61 +17,45 @@ from anyio.to_thread import run_sync
 from fastapi import Request
 
 from portrayer.errors import (
-    Canceled,
     CapacityError,
     EngineClosed,
-    InputError,
-    OutputError,
     PortrayerError,
     QueueFull,
+    UnknownJob,
 )
-from portrayer.jobs.backend import Files, LocalBackend
+from portrayer.jobs.backend import Files
 from portrayer.jobs.child import Child
-from portrayer.jobs.record import JSON, Item, Job
+from portrayer.jobs.record import Item, Job
 from portrayer.jobs.runner import Event, Runner
 from portrayer.jobs.store import Store
 from portrayer.models.catalog import CATALOG
-from portrayer.server import intake
+from portrayer.server import intake, prompt
+from portrayer.server.backend import ShelfBackend
 from portrayer.server.events import Hub
 from portrayer.server.intake import Arrival
 from portrayer.server.logs import ITEM, JOB
 from portrayer.server.metrics import Metrics
 from portrayer.server.shelf import Shelf, expired
+from portrayer.server.upload import finished
 from portrayer.server.views import JobView, job_view
 from portrayer.server.wishes import Wish, wish
 from portrayer.settings import Settings
 
 if TYPE_CHECKING:
-    from portrayer.pipeline import Result
+    from portrayer.pipeline import Pipeline, Result
     from portrayer.studio import Studio
 
 log = logging.getLogger(__name__)
 
-INTERACTIVE = 1  # the priority of who waits for one photo
 GRACE = 4.0  # seconds for what is on the device when the server ends
 TIDY = 60.0  # seconds between two looks at what is kept too long
-
-
-class Sparing(LocalBackend):
-    """A backend that leaves the disk's last bytes to the ledger."""
-
-    def __init__(self, shelf: Shelf, *args: Any) -> None:
-        super().__init__(*args)
-        self._shelf = shelf
-
-    def run(self, job: Job, item: Item, watch: Callable[[str], None]) -> Mapping[str, JSON]:
-        try:
-            self._shelf.check()
-        except CapacityError as full:
-            raise OutputError(str(full)) from full
-        return super().run(job, item, watch)
 
 
 class Service:
     """What the routes speak to. It is for one event loop; what blocks runs in threads.
 
-    ``ready``: set once the models have answered. ``broken``: why they never will. ``stuck``: what
-    was at work did not end in time, so that the process must; the next one queues it again.
+    ``ready``: the models have answered. ``broken``: why nothing will be done any more. ``stuck``:
+    what was at work did not end in time, so that the process must; the next one queues it again.
     """
 
     def __init__(self, settings: Settings, store: Store, shelf: Shelf) -> None:
@@ -80,17 +65,19 @@ class Service:
             stats=lambda: self.studio.pipeline.engine.stats() if self.studio else None,
             standing=store.standing,
             host=lambda: self.studio.pipeline.host if self.studio else None,
-            ready=lambda: self.ready.is_set(),
+            ready=lambda: self.ready,
             job=store.job,
         )
         self.studio: Studio | None = None
-        self.ready = asyncio.Event()
         self.broken: PortrayerError | None = None
-        self.stopping = self.stuck = False
+        self.ready = self.stopping = self.stuck = False
         self.on_broken: Callable[[], None] = lambda: None
+        self._known = asyncio.Event()  # whether it is ready, or never will be
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: Runner | None = None
-        self.waiting = 0
+        self._removed: set[str] = set()  # jobs that may still have files
+        self._under_way = Counter[bool]()  # requests with a body, those for many photos apart
+        self._turn = asyncio.Lock()  # of who adds to the queue
         self._lanes = CapacityLimiter(1)
 
     # --- life -------------------------------------------------------------------------------------
@@ -101,20 +88,21 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self.hub.open()
         await asyncio.to_thread(self._sweep)
-        tasks = [asyncio.create_task(each) for each in (self._work(), self._tidy())]
+        tidy, work = asyncio.create_task(self._tidy()), asyncio.create_task(self._work())
         try:
             yield
         finally:
             self.stop()
-            tasks[1].cancel()
-            if self.studio is not None:
-                tasks.append(asyncio.create_task(run_sync(self.studio.close)))
-            _, late = await asyncio.wait(tasks, timeout=GRACE)
+            tidy.cancel()
+            _, late = await asyncio.wait(
+                (work, asyncio.create_task(self._close(work))), timeout=GRACE
+            )
             self.stuck = bool(late)
 
     def stop(self) -> None:
         """Begin nothing more; what runs ends with its stage and is queued again."""
         self.stopping = True
+        self._known.set()
         self.hub.close()
         if self._runner is not None:
             self._runner.stop(now=True)
@@ -125,24 +113,41 @@ class Service:
             self._loop.call_soon_threadsafe(self.stop)
 
     async def _work(self) -> None:
+        """Load the models, then work the ledger off, until stopped. Nothing else ends it well."""
         alone = CapacityLimiter(1)
         try:
-            studio = self.studio = await run_sync(_opened, self.settings, limiter=alone)
-            await run_sync(self._warm_up, studio, limiter=alone)
+            self.studio = await run_sync(_opened, self.settings, limiter=alone)
+            if self.stopping:
+                return
+            await run_sync(self._warm_up, self.studio, limiter=alone)
+            self._lanes = CapacityLimiter(self.studio.pipeline.workers)
+            self.ready = True
+            self._known.set()
+            await run_sync(self._serve, self.studio, limiter=alone)
         except Exception as error:
             if not isinstance(error, PortrayerError):
-                log.exception("the models could not be loaded")
-                error = PortrayerError(f"the models could not be loaded: {error}")
+                log.exception("internal error: nothing more is worked on")
+                error = PortrayerError(f"nothing more can be worked on: {error}")
+            if self.stopping:
+                return log.info("stopped: %s", error)
             self.broken = error
-            return self.on_broken()
-        self._lanes = CapacityLimiter(studio.pipeline.workers)
-        self.ready.set()
+            self._known.set()
+            self.on_broken()
+
+    async def _close(self, work: asyncio.Task[None]) -> None:
+        """The studio refuses what waits for it; one that is only being loaded, once it is there."""
+        if self.studio is None:
+            await asyncio.wait([work])
+        if self.studio is not None:
+            await run_sync(self.studio.close)
+
+    def _serve(self, studio: Studio) -> None:
         with Child(partial(_pipeline, self.settings)) as apart:
-            backend = Sparing(self.shelf, studio.pipeline, apart)
+            backend = ShelfBackend(self.shelf, studio.pipeline, apart)
             runner = Runner(self.store, backend, on_event=self._settled, on_stage=self._staged)
             self._runner = runner
             if not self.stopping:
-                await run_sync(runner.serve, limiter=alone)
+                runner.serve()
 
     def _warm_up(self, studio: Studio) -> None:
         for spec in CATALOG.values():
@@ -168,26 +173,59 @@ class Service:
 
     async def _tidy(self) -> None:
         """Remove finished jobs that are too old or too many, the oldest first."""
-        server = self.settings.server
         while True:
-            with suppress(PortrayerError, OSError):
-                finished = await asyncio.to_thread(self._finished)
-                keep = server.keep_days * 86_400
-                for job in expired(finished, time.time(), keep, server.keep):
+            try:
+                await self._clear()
+                for job in await asyncio.to_thread(self._expired):
                     if not self.shelf.held(job):
-                        await self.remove(job)
+                        with suppress(UnknownJob):  # somebody was faster
+                            await self.remove(job)
+            except Exception:
+                log.exception("what was kept too long could not be removed")
             await asyncio.sleep(TIDY)
 
-    def _finished(self) -> list[tuple[Job, float, int]]:
-        return [(job, end, self.shelf.size(job.id)) for job, end in self.store.finished()]
+    def _expired(self) -> Collection[str]:
+        rows, server = self.store.finished(), self.settings.server
+        sizes = self.shelf.sizes(job.id for job, _ in rows)
+        table = [(job, ended, sizes[job.id]) for job, ended in rows]
+        return expired(table, time.time(), server.keep_days * 86_400, server.keep)
+
+    async def _clear(self) -> None:
+        """The files of removed jobs go, as soon as nobody downloads them."""
+        for job in [each for each in self._removed if not self.shelf.held(each)]:
+            await asyncio.to_thread(self.shelf.drop, job)
+            self._removed.discard(job)
 
     # --- requests ---------------------------------------------------------------------------------
 
-    def received(
-        self, request: Request, files: int, long_fields: Mapping[str, int] | None = None
-    ) -> AbstractAsyncContextManager[Arrival]:
-        """See :func:`intake.received`."""
-        return intake.received(request, self.shelf, self.settings.server, files, long_fields)
+    @property
+    def waiting(self) -> int:
+        """Requests for one photo that are received, or wait for it."""
+        return self._under_way[False]
+
+    @asynccontextmanager
+    async def received(
+        self,
+        request: Request,
+        files: int,
+        long_fields: Mapping[str, int] | None = None,
+        *,
+        many: bool = False,
+    ) -> AsyncIterator[Arrival]:
+        """See :func:`intake.received`; :class:`QueueFull` where as many are under way as may be.
+
+        A request is under way until this is left. Those for ``many`` photos are counted apart.
+        """
+        most = self.settings.server.max_waiting
+        if self._under_way[many] >= most:
+            raise QueueFull(f"{most} requests are under way, more may not be")
+        self._under_way[many] += 1
+        try:
+            server = self.settings.server
+            async with intake.received(request, self.shelf, server, files, long_fields) as arrival:
+                yield arrival
+        finally:
+            self._under_way[many] -= 1
 
     async def room(self, more: int = 1) -> None:
         """:class:`QueueFull` where ``more`` photos would be more than may wait."""
@@ -202,66 +240,34 @@ class Service:
 
     async def submit(self, arrival: Arrival, asked: Wish, key: str | None) -> Job:
         """The request as a job; see :func:`intake.put`."""
-        await self.room(len(asked.photos))
-        job = await asyncio.to_thread(intake.put, self.store, self.shelf, arrival, asked, key)
+        async with self._turn:  # or several would find the same room
+            await self.room(len(asked.photos))
+            job = await finished(intake.put, self.store, self.shelf, arrival, asked, key)
         if self._runner is not None:
             self._runner.wake()
         return job
 
-    def vacancy(self) -> None:
-        """:class:`QueueFull` where as many wait for one photo as may."""
-        most = self.settings.server.max_waiting
-        if self.waiting >= most:
-            raise QueueFull(f"{self.waiting} requests wait, at most {most} may")
-
     async def photo(self, asked: Wish, seconds: float, request: Request) -> tuple[Result, bytes]:
-        """One photo now, before the photos of jobs; given up when the client has gone."""
-        gone = False
-        self.vacancy()
-        [photo] = asked.photos
-        sources = [*(file.path for file in asked.beside.values()), photo.path]
-        end = time.monotonic() + seconds
-
-        def watch(stage: str) -> None:
-            if gone:
-                raise Canceled("the client has gone")
-
-        def work() -> tuple[Result, bytes]:
-            assert self.studio is not None
-            left = max(0.0, end - time.monotonic())
-            with self.studio.pipeline.process(
-                asked.task.name,
-                sources,
-                asked.chosen,
-                priority=INTERACTIVE,
-                seconds=left,
-                watch=watch,
-            ) as result:
-                return result, result.encode()
-
-        self.waiting += 1
-        listener = asyncio.create_task(_departure(request))
-        try:
-            await self._ready(seconds)
-            job = asyncio.create_task(run_sync(work, limiter=self._lanes))
-            await asyncio.wait((job, listener), return_when=asyncio.FIRST_COMPLETED)
-            gone = not job.done()
-            result, blob = await job
-        finally:
-            self.waiting -= 1
-            listener.cancel()
+        """One photo now; see :func:`prompt.made`."""
+        result, blob = await prompt.made(asked, seconds, request, partial(self._ready, seconds))
         self.metrics.photo(result.timings)
         return result, blob
 
-    async def _ready(self, seconds: float) -> None:
+    async def _ready(self, seconds: float) -> tuple[Pipeline, CapacityLimiter]:
+        """The pipeline, once its models have answered, and its lanes."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._known.wait(), seconds)
         if self.broken is not None:
             raise self.broken
         if self.stopping:
             raise EngineClosed("the server is stopping")
-        try:
-            await asyncio.wait_for(self.ready.wait(), seconds)
-        except TimeoutError as error:
-            raise CapacityError("the models are still being loaded: try again") from error
+        return self.pipeline(), self._lanes
+
+    def pipeline(self) -> Pipeline:
+        """The pipeline; :class:`CapacityError` while its models are being loaded."""
+        if self.studio is None or not self.ready:
+            raise CapacityError("the models are still being loaded: try again")
+        return self.studio.pipeline
 
     # --- jobs -------------------------------------------------------------------------------------
 
@@ -288,29 +294,26 @@ class Service:
 
     async def retry(self, job: str) -> int:
         """What failed or was canceled is queued again. How many photos."""
-        counts = await asyncio.to_thread(self.store.counts, job)
-        await self.room(counts.failed + counts.canceled)
-        moved = await asyncio.to_thread(self.store.retry, job)
+        async with self._turn:
+            counts = await asyncio.to_thread(self.store.counts, job)
+            await self.room(counts.failed + counts.canceled)
+            moved = await finished(self.store.retry, job)
         if self._runner is not None:
             self._runner.wake()
         self.hub.changed(job)
         return moved
 
     async def remove(self, job: str) -> bool:
-        """The job with all its files; False where something of it is still to be done."""
-        if self.shelf.held(job):
-            raise InputError("somebody is downloading from it: try again")
+        """The job, and its files as soon as nobody downloads them.
+
+        False where something of it is still to be done.
+        """
         gone = await asyncio.to_thread(self.store.remove, job)
         if gone:
-            await asyncio.to_thread(self.shelf.drop, job)
+            self._removed.add(job)
             self.hub.changed(job)
+            await self._clear()
         return gone
-
-
-async def _departure(request: Request) -> None:
-    """Until the client has gone."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _opened(settings: Settings) -> Studio:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import psutil
@@ -15,11 +16,12 @@ from portrayer.engine.nvml import utilisation
 from portrayer.errors import OutputError
 from portrayer.server.schemas import refusals
 from portrayer.server.service import Service
-from portrayer.tasks import describe
+
+log = logging.getLogger(__name__)
 
 
 def routes(service: Service) -> APIRouter:
-    """``/healthz``, ``/readyz``, ``/metrics``, ``/v1/system``, ``/v1/tasks``."""
+    """``/healthz``, ``/readyz``, ``/metrics``, ``/v1/system``."""
     router = APIRouter(tags=["system"])
 
     @router.get("/healthz", operation_id="healthz", summary="Whether the server is alive")
@@ -49,15 +51,6 @@ def routes(service: Service) -> APIRouter:
         return Response(text, media_type=service.metrics.content_type)
 
     @router.get(
-        "/v1/tasks",
-        operation_id="tasks",
-        summary="The tasks, with the JSON schema of their options, and the presets",
-        responses=refusals(),
-    )
-    async def tasks() -> list[dict[str, Any]]:
-        return await asyncio.to_thread(describe, service.settings.presets)
-
-    @router.get(
         "/v1/system",
         operation_id="system",
         summary="Devices, memory, batch size and why, speed by stage, the bottleneck",
@@ -70,17 +63,18 @@ def routes(service: Service) -> APIRouter:
 
 
 async def _unready(service: Service) -> str:
-    """Why it is not ready; "" if it is."""
+    """Why it is not ready, in words that a stranger may read; "" if it is."""
     if service.broken is not None:
-        return str(service.broken)
+        return f"nothing more can be worked on ({service.broken.code})"
     if service.stopping:
         return "the server is stopping"
-    if not service.ready.is_set():
+    if not service.ready:
         return "the models are being loaded"
     try:
         await asyncio.to_thread(service.store.check)
     except OutputError as error:
-        return str(error)
+        log.warning("%s", error)
+        return "the ledger cannot be written"
     return ""
 
 
@@ -89,7 +83,7 @@ def _report(service: Service) -> dict[str, Any]:
     memory = psutil.Process().memory_info().rss
     report: dict[str, Any] = {
         "version": portrayer.__version__,
-        "ready": service.ready.is_set(),
+        "ready": service.ready,
         "queue": {
             "queued": sum(standing.queued.values()),
             "running": standing.running,

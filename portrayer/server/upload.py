@@ -8,26 +8,22 @@ import json
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
-from urllib.parse import parse_qsl
-
-from python_multipart import multipart
 
 from portrayer.errors import OutputError
-from portrayer.server.refusal import DiskFull, InvalidRequest, UploadTooLarge
+from portrayer.server.bodies import reader
+from portrayer.server.refusal import DiskFull, UploadTooLarge
 
 BLOCK = 2**20  # bytes that a thread parses, hashes and writes at a time
 FULL = 16  # text fields that may be as long as one may be: more is memory that no request needs
-PLAIN = frozenset({b"", b"7bit", b"8bit", b"binary"})  # transfer encodings that change nothing
 UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # and what turns text around
 
 T = TypeVar("T")
-Pairs = Iterable[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +41,10 @@ class Limits:
     field_bytes: int
     long_fields: Mapping[str, int] = field(default_factory=dict)
     spare_disk: int = 0
+
+    def of(self, field: str) -> int:
+        """Bytes of this text field."""
+        return self.long_fields.get(field, self.field_bytes)
 
     @property
     def text_bytes(self) -> int:
@@ -91,25 +91,21 @@ async def receive(
         UploadTooLarge: more than ``limits`` allow.
         DiskFull, OutputError: it cannot be kept.
     """
-    intake, waiting, total, fed = _Intake(folder, limits), list[bytes](), 0, 0
-    with _readable():
-        reader = _reader(content_type, intake)
+    intake, waiting, total = Intake(folder, limits), bytearray(), 0
+    body = reader(content_type, intake)
     try:
         await finished(intake.make)
         async for chunk in stream:
             total += len(chunk)
             if total > limits.total_bytes:
                 raise UploadTooLarge(f"the request has more than {limits.total_bytes} bytes")
-            waiting.append(chunk)
-            if total - fed >= BLOCK:
-                here = b"".join(waiting)
-                end = len(here) // BLOCK * BLOCK
-                for start in range(0, end, BLOCK):  # the same blocks however it was sent
-                    await finished(reader.write, here[start : start + BLOCK])
-                waiting, fed = [here[end:]], fed + end
-        if total > fed:
-            await finished(reader.write, b"".join(waiting))
-        await finished(reader.end)
+            waiting += chunk
+            while len(waiting) >= BLOCK:  # the same blocks however it was sent
+                await finished(body.write, bytes(waiting[:BLOCK]))
+                del waiting[:BLOCK]
+        if waiting:
+            await finished(body.write, bytes(waiting))
+        await finished(body.end)
         return await finished(intake.form)
     except BaseException:
         await finished(intake.discard)
@@ -128,6 +124,7 @@ async def finished(
         while not running.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([running])
+        running.exception()  # looked at, else the log has it as a bug
         raise
 
 
@@ -148,7 +145,7 @@ def writing() -> Iterator[None]:
         raise OutputError(f"the upload cannot be kept ({reason})") from error
 
 
-class _Intake:
+class Intake:
     """What has come so far of one request. All of it blocks, and is for one thread at a time."""
 
     def __init__(self, folder: Path, limits: Limits) -> None:
@@ -164,18 +161,22 @@ class _Intake:
             self.folder.mkdir(parents=True)
         self._made = True
 
-    def field(self, name: bytes, value: bytes) -> None:
-        """A text field has come."""
-        limits, known = self.limits, name.decode()
+    def file(self, field: str = "", name: str = "") -> _File:
+        """A file is coming."""
+        return _File(self, field, label(name))
+
+    def text(self, name: bytes, value: bytes) -> None:
+        """A text field has come; :class:`UnicodeError` where it is no text."""
+        limits, field = self.limits, name.decode()
         self._count += 1
         self._text += len(value)
         if self._count > limits.fields:
             raise UploadTooLarge(f"the request has more than {limits.fields} fields")
-        if len(value) > limits.long_fields.get(known, limits.field_bytes):
-            raise UploadTooLarge(f"the field {known[:40]!r} is too long")
+        if len(value) > limits.of(field):
+            raise UploadTooLarge(f"the field {field[:40]!r} has more than {limits.of(field)} bytes")
         if self._text > limits.text_bytes:
             raise UploadTooLarge(f"the request has more than {limits.text_bytes} bytes of text")
-        self._fields.setdefault(known, []).append(value.decode())
+        self._fields.setdefault(field, []).append(value.decode())
 
     def form(self) -> Form:
         """All of it, once it is certain to outlast a power cut."""
@@ -200,7 +201,7 @@ class _Intake:
 class _File:
     """A file, on the disk from its first byte on."""
 
-    def __init__(self, intake: _Intake, field: str = "", name: str = "") -> None:
+    def __init__(self, intake: Intake, field: str, name: str) -> None:
         self._intake, self._field, self._name = intake, field, name
         self._path, self._bytes, self._hash = intake.folder, 0, sha256()
 
@@ -233,118 +234,3 @@ class _File:
             self._path = intake.folder / f"{number:06d}"
             intake.open = self._path.open("xb")
         return intake.open
-
-
-class _Text:
-    """Text, in memory; ``read`` makes names and values of it once all of it is there."""
-
-    def __init__(self, intake: _Intake, read: Callable[[bytes, Limits], Pairs]) -> None:
-        self._intake, self._read, self._text = intake, read, bytearray()
-
-    def write(self, piece: bytes) -> None:
-        most = 2 * self._intake.limits.text_bytes  # with what quotes and percent signs add
-        self._text += piece
-        if len(self._text) > most:
-            raise UploadTooLarge(f"the request has a text of more than {most} bytes")
-
-    def end(self) -> None:
-        with _readable():
-            for name, value in self._read(bytes(self._text), self._intake.limits):
-                self._intake.field(name, value)
-
-
-class _Multipart:
-    """multipart/form-data (RFC 7578)."""
-
-    def __init__(self, intake: _Intake, boundary: bytes) -> None:
-        self._intake, self._parts = intake, 0
-        self._part: _File | _Text = _File(intake)
-        self._headers: dict[bytes, bytes] = {}
-        self._name, self._value = bytearray(), bytearray()
-        calls: multipart.MultipartCallbacks = {
-            "on_header_field": lambda block, a, b: self._name.extend(block[a:b]),
-            "on_header_value": lambda block, a, b: self._value.extend(block[a:b]),
-            "on_header_end": self._header,
-            "on_headers_finished": self._headed,
-            "on_part_data": lambda block, a, b: self._part.write(block[a:b]),
-            "on_part_end": lambda: self._part.end(),
-        }
-        self._parser = multipart.MultipartParser(boundary, calls)
-
-    def write(self, piece: bytes) -> None:
-        with _readable():
-            self._parser.write(piece)
-
-    def end(self) -> None:
-        if self._parser.state != multipart.MultipartState.END:
-            raise InvalidRequest("the body ends too early")
-
-    def _header(self) -> None:
-        self._headers[bytes(self._name).lower()] = bytes(self._value)
-        self._name, self._value = bytearray(), bytearray()
-
-    def _headed(self) -> None:
-        """All headers of a part have come: they say what it is."""
-        limits, headers, self._headers = self._intake.limits, self._headers, {}
-        self._parts += 1
-        if self._parts > limits.fields + limits.files:
-            raise UploadTooLarge("the request has too many parts")
-        kind, said = multipart.parse_options_header(headers.get(b"content-disposition"))
-        media, _ = multipart.parse_options_header(headers.get(b"content-type"))
-        name, file = said.get(b"name"), said.get(b"filename")
-        if kind != b"form-data" or not name:
-            raise InvalidRequest("a part of the body has no name")
-        if media.startswith(b"multipart/"):
-            raise InvalidRequest("a part of the body has parts itself")
-        if headers.get(b"content-transfer-encoding", b"").strip().lower() not in PLAIN:
-            raise InvalidRequest("a part of the body is encoded: send it as it is")
-        if file is None and not media.startswith((b"image/", b"application/octet-stream")):
-            self._part = _Text(self._intake, lambda value, _: [(name, value)])
-        else:
-            shown = label((file or b"").decode("utf-8", "replace"))
-            self._part = _File(self._intake, name.decode(), shown)
-
-
-def _pairs(body: bytes, limits: Limits) -> Pairs:
-    """Of ``a=1&b=2``."""
-    pairs = parse_qsl(body.decode(), True, errors="strict", max_num_fields=limits.fields)
-    return ((name.encode(), value.encode()) for name, value in pairs)
-
-
-def _members(body: bytes, limits: Limits) -> Pairs:
-    """Of ``{"a": 1, "b": [2, 3]}``."""
-    # Read, small values take many times their text's memory.
-    if sum(map(body.count, (b",", b"[", b"{"))) > limits.field_bytes:
-        raise UploadTooLarge("the request has too many values")
-    members = json.loads(body.decode())
-    if not isinstance(members, dict):
-        raise InvalidRequest("the body is no JSON object")
-    for name, value in members.items():
-        for each in value if isinstance(value, list) else [value]:
-            if each is not None:
-                text = each if isinstance(each, str) else json.dumps(each, allow_nan=False)
-                yield name.encode(), text.encode()
-
-
-def _reader(content_type: str, intake: _Intake) -> _File | _Text | _Multipart:
-    kind, said = multipart.parse_options_header(content_type)
-    match kind.decode("latin-1").split("/"):
-        case "multipart", "form-data" if said.get(b"boundary"):
-            return _Multipart(intake, said[b"boundary"])
-        case "application", "x-www-form-urlencoded":
-            return _Text(intake, _pairs)
-        case "application", "json":
-            return _Text(intake, _members)
-        case ("application", "octet-stream") | ("image", _):
-            return _File(intake)
-    asked = "send multipart/form-data with its boundary, a urlencoded form, JSON or a picture"
-    raise InvalidRequest(f"a body of type {content_type[:80]!r} is not read here: {asked}")
-
-
-@contextmanager
-def _readable() -> Iterator[None]:
-    """What a parser says against a body is the client's to mend."""
-    try:
-        yield
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"the body is broken ({str(error)[:120]})") from error

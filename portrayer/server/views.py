@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -142,7 +143,6 @@ def job_view(
 
 def item_view(item: Item, stage: str | None = None) -> ItemView:
     """An item as clients see it: nothing of where it lies."""
-    told = item.error is not None and item.state is not State.DONE
     return ItemView(
         id=item.id,
         job=item.job,
@@ -150,9 +150,27 @@ def item_view(item: Item, stage: str | None = None) -> ItemView:
         state=item.state,
         stage=stage if item.state is State.RUNNING else None,
         attempt=item.attempt,
-        error=Failure(code=item.error.code, reason=item.error.reason)
-        if told and item.error
-        else None,
+        error=why(item) if item.state is not State.DONE else None,
         seconds=round(item.finished - item.started, 3) if item.finished and item.started else None,
         result=dict(item.result) if item.result else None,
     )
+
+
+def why(item: Item) -> Failure | None:
+    """Why it failed last. What lies where is said in the client's words, or not at all."""
+    if item.error is None:
+        return None
+    source, target = Path(item.source), Path(item.target)
+    words = {source: item.label or "photo", target: "result", source.parent: "", target.parent: ""}
+    reason = item.error.reason
+    for path, word in words.items():
+        reason = unplaced(reason, path, word)
+    return Failure(code=item.error.code, reason=reason)
+
+
+def unplaced(text: str, path: Path, word: str = "") -> str:
+    """A text that says ``word`` for an absolute path, as that is or as its ``repr`` is."""
+    if path.is_absolute() and path.name:
+        for said in (str(path), repr(str(path))[1:-1]):
+            text = text.replace(said, word)
+    return text

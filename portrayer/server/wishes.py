@@ -11,7 +11,7 @@ from portrayer.errors import InvalidOption, ModelError
 from portrayer.models.catalog import spec
 from portrayer.models.weights import locate
 from portrayer.server.refusal import InvalidRequest
-from portrayer.server.upload import Form, Upload
+from portrayer.server.upload import UNSEEN, Form, Upload
 from portrayer.settings import Settings
 from portrayer.tasks import presets, task
 from portrayer.tasks.chain import AND
@@ -73,7 +73,8 @@ def wish(form: Form, settings: Settings, name: str = "") -> Wish:
     if not photos:
         raise InvalidRequest(f"no photo was sent: send it as the file field {last!r}")
     kept = essential(chosen)
-    return Wish(row, kept, chosen, beside, photos, _one(form, "name")[:200], _priority(form))
+    called = UNSEEN.sub("", _one(form, "name")).strip()[:200]
+    return Wish(row, kept, chosen, beside, photos, called, _priority(form))
 
 
 def essential(chosen: Any) -> dict[str, Any]:
@@ -114,13 +115,14 @@ def _steps(form: Form) -> Iterator[tuple[str, Mapping[str, Any]]]:
         listed += _json(text, "steps") if text.lstrip().startswith("[") else text.split(",")
     for step in listed:
         row = {"task": step} if isinstance(step, str) else step
-        if not isinstance(row, dict) or not set(row) <= {"task", "options", "preset"}:
+        known = isinstance(row, dict) and set(row) <= {"task", "options", "preset"}
+        if not known or not isinstance(row.get("task"), str):
             raise InvalidRequest("a step is a task's name, or an object of task, options, preset")
         own = row.get("options", {})
         if not isinstance(own, dict):
             raise InvalidRequest("a step's options are a JSON object")
         preset = {"preset": row["preset"]} if "preset" in row else {}
-        yield str(row.get("task", "")).strip(), {**own, **preset}
+        yield row["task"].strip(), {**own, **preset}
 
 
 def _values(form: Form, steps: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:

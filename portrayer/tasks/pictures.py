@@ -9,10 +9,13 @@ from typing import TypeVar
 
 from portrayer.errors import InvalidOption, PortrayerError
 from portrayer.image import codec
+from portrayer.image.codec import Header
 from portrayer.tasks.options import pictures, values
 from portrayer.types import Image
 
 Read = TypeVar("Read")
+
+KEPT = 48 * 2**20  # bytes, decoded, up to which a picture is kept: two at most, in no one's budget
 
 
 def named(options: object) -> dict[str, str]:
@@ -21,8 +24,8 @@ def named(options: object) -> dict[str, str]:
 
 
 def picture(option: str, path: str) -> Image:
-    """The picture (H, W, 3) at the ``path`` that an option names, read once for a whole folder;
-    :class:`InvalidOption` where the file holds none.
+    """The picture (H, W, 3) at the ``path`` that an option names; unless it is large, it is read
+    once for a whole folder. :class:`InvalidOption` where the file holds none.
     """
     return _read(_decoded, option, path)
 
@@ -53,14 +56,28 @@ def _read(how: Callable[[Path, int], Read], option: str, path: str) -> Read:
         raise InvalidOption(f"{said}, which cannot be read: {reason}") from error
 
 
-@lru_cache(maxsize=2)
 def _decoded(file: Path, changed: int) -> Image:
+    """Small ones are kept for the next photo; what is large is let go with its use."""
+    small = 3 * _header(file, changed).pixels <= KEPT
+    return _kept(file, changed) if small else _opened(file)
+
+
+@lru_cache(maxsize=2)
+def _kept(file: Path, changed: int) -> Image:
     """Read again when the file has ``changed`` (its time, in ns)."""
+    return _opened(file)
+
+
+def _opened(file: Path) -> Image:
     return codec.decode(file.read_bytes()).image
 
 
-@lru_cache(maxsize=64)
 def _needed(file: Path, changed: int) -> int:
     """What decoding takes, and then a copy of a part that is brought to a photo's shape."""
-    header = codec.probe(file.read_bytes())
+    header = _header(file, changed)
     return max(header.decoded_bytes, 6 * header.pixels)
+
+
+@lru_cache(maxsize=64)
+def _header(file: Path, changed: int) -> Header:
+    return codec.probe(file.read_bytes())

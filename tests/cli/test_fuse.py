@@ -21,13 +21,12 @@ import pytest
 from portrayer.cli import main
 from portrayer.cli.app import app, task_command
 from portrayer.cli.consent import STATEMENT
-from portrayer.cli.folder import Together
 from portrayer.cli.pairs import groups
 from portrayer.cli.show import Tally
 from portrayer.errors import InputError, InvalidOption
 from portrayer.image import codec
 from portrayer.image.codec import Mark
-from portrayer.jobs.record import Counts, Failure, Item, State
+from portrayer.jobs.record import Counts, Item, State
 from portrayer.jobs.runner import Event
 from portrayer.jobs.store import Store
 from portrayer.tasks import TASKS
@@ -233,38 +232,6 @@ def test_different_pairs_are_worked_on_at_once(room: Path, monkeypatch: pytest.M
     table(room / "pairs.csv", *(f"{name}.png,in/a.jpg" for name in "abcd"))
     done = patch("--pairs", "pairs.csv", "-o", "out", "--workers", "4", "--json")
     assert (done.code, done.report["done"], done.report["failed"]) == (0, 4, [])
-
-
-def test_jobs_are_taken_for_one(tmp_path: Path) -> None:
-    """A claim on one is a claim on all, first things first; every event counts for the whole."""
-    rows = [("a", "b"), ("c",), ("d",)]
-    with Together(tmp_path / "jobs.sqlite") as store:
-        for job, sources in enumerate(rows):
-            entries = [(source, f"{job}{source}.png", "1") for source in sources]
-            store.put("patch", {}, entries, id=str(job))
-        assert store.begin("012") == Counts(total=4, queued=4)
-        claimed = [store.claim("2") for _ in range(5)]
-        items = [found[1] for found in claimed if found]
-        assert [item.source for item in items] == ["a", "b", "c", "d"]
-        store.complete(items[3], {})
-        store.fail(items[0], Failure("busy", "later"), again=True)
-        store.fail(items[2], Failure("decode", "no picture"))
-        for at, counts in (
-            (3, Counts(total=4, queued=3, done=1)),
-            (0, Counts(total=4, queued=3, done=1)),
-            (2, Counts(total=4, queued=2, done=1, failed=1)),
-        ):
-            [now] = store.items(items[at].job, after=items[at].id - 1, limit=1)
-            event = store.noted(Event(now, store.counts(now.job), 0.1))
-            assert (event.item, event.counts) == (now, counts)
-        assert store.claim("0") is None  # what is tried again waits for the rest of its job
-        store.complete(items[1], {})
-        again = store.claim("2")
-        assert again is not None
-        assert (again[0].id, again[1].source, again[1].attempt) == ("0", "a", 2)
-        store.complete(again[1], {})
-        assert store.begin("012") == Counts(total=4, done=3, failed=1)
-        assert store.claim("0") is None
 
 
 def test_the_faces_of_every_pair_count() -> None:

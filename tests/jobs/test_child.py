@@ -109,6 +109,13 @@ def test_a_death_is_seen_and_survived(child: Child, tmp_path: Path, order: str, 
     assert do(child, tmp_path, "")["pid"] not in (before, os.getpid())
 
 
+def test_an_end_from_outside_is_no_death_of_the_file(child: Child, tmp_path: Path) -> None:
+    """SIGTERM is what a service's processes all get when it is stopped; no picture sends it."""
+    with pytest.raises(CapacityError, match="from outside"):
+        do(child, tmp_path, f"signal {signal.SIGTERM:d}")
+    assert do(child, tmp_path, "")["pid"] != os.getpid()
+
+
 def test_a_death_between_files_is_held_against_neither(child: Child, tmp_path: Path) -> None:
     """A process that dies while it waits is replaced without a word."""
     before = do(child, tmp_path, "")["pid"]
@@ -126,6 +133,20 @@ def test_what_is_not_wanted_when_its_turn_comes_is_not_begun(child: Child, tmp_p
 
     with pytest.raises(Canceled, match="task"):
         child.process_file("matte", {}, tmp_path / "nothing", tmp_path, watch)
+
+
+def test_what_is_not_wanted_apart_is_not_begun_here(child: Child, tmp_path: Path) -> None:
+    """That its turn came to nothing there is no want of room."""
+
+    def watch(stage: str) -> None:
+        raise Canceled(stage)
+
+    with Store(tmp_path / "jobs.db") as store:
+        suspects(store, tmp_path, [""])
+        claimed = store.claim("j")
+        assert claimed
+        with pytest.raises(Canceled):
+            LocalBackend(Roomy(), child).run(*claimed, watch)
 
 
 def test_closed_it_is_gone(tmp_path: Path) -> None:

@@ -140,20 +140,20 @@ class Ledger(RuleBasedStateMachine):
                 row.signature, row.recipe = signature, str(size)
                 row.requeue(0, None)
 
-    @rule(job=st.sampled_from([*JOBS, None, None]))
-    def claim(self, job: str | None) -> None:
+    @rule(jobs=st.sets(st.sampled_from(JOBS)))
+    def claim(self, jobs: set[str]) -> None:
         best: tuple[int, int, int, int, str, str] | None = None
         for name, wish in self.jobs.items():
             queued = [
                 (row.attempt, row.order, name, source)
                 for source, row in wish.rows.items()
-                if row.state is State.QUEUED and job in (None, name)
+                if row.state is State.QUEUED and name in (jobs or JOBS)
             ]
             busy = [row.attempt for row in self.rows(name, State.RUNNING)]
             if queued and not (busy and max([min(queued)[0] + 1, *busy]) >= ALONE):
                 candidate = (-wish.priority, len(busy), *min(queued))
                 best = candidate if best is None else min(best, candidate)
-        claimed = self.store.claim(job)
+        claimed = self.store.claim(*jobs)
         assert (claimed is None) == (best is None)
         if claimed is not None and best is not None:
             item, row = claimed[1], self.jobs[best[4]].rows[best[5]]

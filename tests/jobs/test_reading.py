@@ -24,9 +24,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-def take(store: Store, job: str | None = None) -> Item:
+def take(store: Store, *jobs: str) -> Item:
     """Claim an item that is known to be there."""
-    claimed = store.claim(job)
+    claimed = store.claim(*jobs)
     assert claimed is not None
     return claimed[1]
 

@@ -70,6 +70,23 @@ def fault(error: Exception, source: str = "1") -> Callable[[Item], None]:
     return then
 
 
+def test_jobs_are_run_as_one(store: Store) -> None:
+    """They share the workers and nothing else is touched; every event counts for the whole."""
+    for id, n in (("a", 2), ("b", 1), ("c", 1), ("not", 1)):
+        store.put("matte", {}, ((f"{id}{i}", f"{id}{i}.png", "") for i in range(n)), id=id)
+    start, events = threading.Barrier(3), []
+
+    def then(item: Item) -> None:
+        if item.source != "a1":
+            start.wait(timeout=20)
+
+    counts = Runner(store, Calls(3, then), on_event=events.append).run("a", "b", "c")
+    assert counts == Counts(total=4, done=4)
+    assert [event.counts.done for event in events] == [1, 2, 3, 4]
+    assert {event.counts.total for event in events} == {4}
+    assert store.counts("not", "a") == Counts(total=3, queued=1, done=2)
+
+
 @pytest.mark.parametrize("width", [1, 3])
 def test_every_item_is_run_once(store: Store, width: int) -> None:
     """Everything queued is done, once, with its result kept; a second run has nothing to do."""
@@ -117,13 +134,15 @@ def test_one_bad_item_fails_alone(store: Store, error: PortrayerError) -> None:
 def test_a_bug_is_logged_whole_and_fails_its_item(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An error nobody planned for is "internal" in the ledger and a traceback in the log."""
+    """An error nobody planned for is one line in the ledger, which tells of its kind alone, and a
+    traceback in the log.
+    """
     put(store, 3)
     with caplog.at_level(logging.ERROR, logger="portrayer"):
-        counts = Runner(store, Calls(1, fault(ZeroDivisionError("by zero")))).run("j")
+        counts = Runner(store, Calls(1, fault(ZeroDivisionError("by\n/home/zero")))).run("j")
     assert counts == Counts(total=3, done=2, failed=1)
     [failed] = store.items("j", State.FAILED)
-    assert failed.error == Failure("internal", "internal error: ZeroDivisionError: by zero")
+    assert failed.error == Failure("internal", "internal error (ZeroDivisionError): see the log")
     [record] = caplog.records
     assert record.exc_info
     assert record.exc_info[0] is ZeroDivisionError

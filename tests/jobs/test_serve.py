@@ -80,9 +80,9 @@ class Asked(Store):
         self.nothing, self.refused = threading.Semaphore(0), threading.Semaphore(0)
         super().__init__(path)
 
-    def claim(self, job: str | None = None) -> tuple[Job, Item] | None:
+    def claim(self, *jobs: str) -> tuple[Job, Item] | None:
         with self.counted():
-            claimed = super().claim(job)
+            claimed = super().claim(*jobs)
         if claimed is None:
             self.nothing.release()
         return claimed

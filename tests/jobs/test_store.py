@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from portrayer.errors import InputError, KeyReused, OutputError, UnknownItem, UnknownJob
@@ -150,6 +151,21 @@ def test_results_and_failures_are_kept(store: Store) -> None:
         Failure("decode", "in/1.jpg: not a picture"),
     )
     assert when(done.started) <= when(done.finished)
+
+
+def test_closed_while_it_is_used(store: Store) -> None:
+    """What is under way is done, and then the file is closed for good."""
+
+    def rows() -> Iterator[tuple[str, str, str]]:
+        yield "a.jpg", "a.png", ""
+        store.close()
+
+    store.put("matte", {}, rows(), id="j")
+    assert not any(file.path.startswith(str(store.path)) for file in psutil.Process().open_files())
+    with pytest.raises(ValueError, match="closed"):
+        store.jobs()
+    with Store(store.path) as again:
+        assert again.counts("j").queued == 1
 
 
 def test_a_failed_put_leaves_nothing(store: Store) -> None:

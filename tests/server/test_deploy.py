@@ -105,7 +105,7 @@ def test_the_unit_is_hardened_and_ends_in_time() -> None:
         assert unit.getboolean(key), key
     assert unit["ProtectSystem"] == "strict"
     assert unit["StateDirectory"] == "portrayer"
-    assert unit["KillSignal"] == "SIGTERM"
+    assert (unit["KillSignal"], unit["KillMode"]) == ("SIGTERM", "mixed")
     assert unit["Restart"] == "on-failure"
     assert int(unit["TimeoutStopSec"]) > 10  # seconds that a graceful stop may take
     # Either would take the graphics cards away.

@@ -242,8 +242,11 @@ def echo() -> Iterator[Echo]:
     )
     with socket.create_server(("127.0.0.1", 0)) as sock:
         told.address = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(Headers(app), ws="none", log_level="error"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
+        config = uvicorn.Config(
+            Headers(app), ws="none", log_level="error", timeout_graceful_shutdown=1
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
         yield told
         server.should_exit = True

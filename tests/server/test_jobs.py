@@ -156,6 +156,30 @@ def test_canceled_is_canceled_and_can_be_tried_again(server: Running) -> None:
     assert not (server.folder / "jobs" / job).exists()
 
 
+def test_what_is_purged_while_it_is_downloaded_is_sent_whole(server: Running) -> None:
+    """The job is gone at once, and who had begun to download it has all of it."""
+    job = server.settled(posted(server, photos(20, admiral())).json()["id"])["id"]
+    with server.client.stream("GET", f"/v1/jobs/{job}/results.zip") as answer:
+        chunks = answer.iter_raw()
+        blob = next(chunks)
+        assert server.client.delete(f"/v1/jobs/{job}?purge=true").status_code == 200
+        assert refused(server.client.get(f"/v1/jobs/{job}"), 404)["code"] == "unknown-job"
+        blob += b"".join(chunks)
+    with zipfile.ZipFile(BytesIO(blob)) as archive:
+        assert archive.testzip() is None
+        assert len(archive.namelist()) == 20
+
+
+def test_a_key_is_for_one_request(server: Running) -> None:
+    """The same form with the same key for another task is refused, not answered with the first's
+    job.
+    """
+    headers = {"idempotency-key": "once", "prefer": "respond-async"}
+    for path, status in (("/v1/matte", 202), ("/v1/matte", 202), ("/v1/enhance", 422)):
+        answer = server.client.post(path, files={"photo": SMALL}, headers=headers)
+        assert answer.status_code == status, answer.text
+
+
 def test_one_face_into_many_photos(server: Running) -> None:
     """A job of fusing has one source; where it lies is shown to nobody."""
     files = [*photos(2, admiral()), ("source", ("me.jpg", PORTRAIT))]

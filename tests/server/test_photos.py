@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
+import time
 from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -17,7 +20,7 @@ from portrayer.image import codec
 from portrayer.studio import Studio
 from tests.portraits import admiral, astronaut
 
-from .running import Running
+from .running import PATIENCE, TOKEN, Running, log
 
 PORTRAIT = codec.encode(astronaut(), "jpeg", quality=95)
 
@@ -181,6 +184,25 @@ def test_no_face_is_an_answer_of_its_own(server: Running) -> None:
     error = refused(post(server, "/v1/fuse", files=files, data={"consent": "1"}), 422)
     assert error["code"] == "no-face"
     assert "target" in error["title"]
+
+
+def test_who_has_gone_is_no_error(server: Running) -> None:
+    """A client that leaves before its answer: the log has its request as 499, and nothing stays."""
+    address = urlsplit(server.address)
+    head = (
+        f"POST /v1/enhance HTTP/1.1\r\nHost: a\r\nX-Api-Key: {TOKEN}\r\nX-Request-Id: leaves\r\n"
+        f"Content-Type: image/jpeg\r\nContent-Length: {len(PORTRAIT)}\r\n\r\n"
+    )
+    with socket.create_connection((address.hostname, address.port)) as peer:  # type: ignore[arg-type]
+        peer.sendall(head.encode() + PORTRAIT)
+        deadline = time.monotonic() + PATIENCE
+        while nothing_left(server):
+            assert time.monotonic() < deadline
+    while not (lines := [line for line in log(server.folder).splitlines() if '"leaves"' in line]):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert [json.loads(line)["message"] for line in lines] == ["POST /v1/enhance 499"]
+    assert nothing_left(server)
 
 
 def test_asked_to_answer_later_it_makes_a_job(server: Running) -> None:

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from portrayer.server.edge import Patience
+from portrayer.server.patience import Patience
 from portrayer.server.protocol import Protocol
 
 HEAD = 0.2  # seconds that stand for ten
@@ -92,7 +92,7 @@ def serving(app: ASGIApp, protocol: type[Protocol] = Quick) -> Iterator[uvicorn.
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**14)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         server.port = listening.getsockname()[1]  # type: ignore[attr-defined]
         try:

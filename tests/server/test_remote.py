@@ -300,6 +300,36 @@ def test_who_is_canceled_hangs_up(web: Web, path: Path, at: str) -> None:
     assert not path.exists()
 
 
+def test_slow_servers_leave_threads_for_others(web: Web, path: Path) -> None:
+    """However many photos are asked for by URL, what else blocks finds a thread at once."""
+
+    async def main() -> None:
+        count = len(web.asked)
+        tasks = [
+            asyncio.create_task(
+                fetch(
+                    web.url("/silent"),
+                    path.with_name(str(number)),
+                    most=10**6,
+                    seconds=SECONDS,
+                    allowed=here,
+                )
+            )
+            for number in range(40)
+        ]
+        while len(web.asked) < count + remote.FETCHES:
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(SECONDS / 4):
+            await asyncio.to_thread(int)
+        assert len(web.asked) == count + remote.FETCHES
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(main())
+    assert not list(path.parent.iterdir())
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_server_that_never_speaks_is_left(path: Path, scheme: str) -> None:
     """Not even to greet: the deadline holds from the first byte on."""
@@ -548,6 +578,17 @@ def test_the_next_address_is_tried(web: Web, path: Path, monkeypatch: pytest.Mon
         port = closed.getsockname()[1]
     places = [("127.0.0.1", port), ("127.0.0.1", web.port)]
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in places]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    assert get("http://photos.example/photo", path) == len(PHOTO)
+
+
+def test_an_address_of_another_kind_is_passed_over(
+    web: Web, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a machine has no IPv6 at all, a name that has both is reached by the other."""
+    unknown = 255  # a family that no system has
+    place = ("127.0.0.1", web.port)
+    found = [(family, socket.SOCK_STREAM, 6, "", place) for family in (unknown, socket.AF_INET)]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
     assert get("http://photos.example/photo", path) == len(PHOTO)
 

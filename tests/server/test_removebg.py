@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import logging
+import socket
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -18,10 +21,13 @@ import requests
 from PIL import Image as Pillow
 from removebg import RemoveBg
 
+from portrayer.errors import OutputError
 from portrayer.image import codec
+from portrayer.server.foreign import _decoded
+from portrayer.server.refusal import DiskFull
 from tests.portraits import admiral
 
-from .running import TOKEN, Running
+from .running import TOKEN, Running, serving
 from .test_photos import PORTRAIT, nothing_left, opened, refused
 
 PATH = "/v1.0/removebg"
@@ -179,3 +185,41 @@ def test_wrong_requests(server: Running, request_: dict[str, Any], code: str) ->
     """400 with remove.bg's code where it has one."""
     assert refused(server.client.post(PATH, **request_), 400)["code"] == code
     assert nothing_left(server)
+
+
+def test_a_file_that_came_as_text_is_told_as_such(server: Running) -> None:
+    """It is neither a photo nor an address to fetch one from."""
+    for name in ("image_file", "bg_image_file"):
+        files = {"image_file": PORTRAIT} if name == "bg_image_file" else None
+        data = {name: "http://127.0.0.1/a.jpg"}
+        error = refused(server.client.post(PATH, files=files, data=data), 400)
+        assert "as a file" in error["title"]
+    assert nothing_left(server)
+
+
+def test_text_that_cannot_be_kept_is_no_bug(tmp_path: Path) -> None:
+    """A disk that fills up while the photo is written is told as it is of a file."""
+    with pytest.raises(OutputError):
+        _decoded("aGk=", tmp_path / "gone" / "image_file_b64")
+    if Path("/dev/full").exists():
+        with pytest.raises(DiskFull):
+            _decoded("aGk=", Path("/dev/full"))
+
+
+def test_too_many_at_once_is_told_as_there(tmp_path: Path) -> None:
+    """429 in remove.bg's word, with when to come again, before anything is taken in."""
+    with serving(tmp_path / "at", max_waiting="1") as running:
+        place = urlsplit(running.address)
+        head = (
+            f"POST {PATH} HTTP/1.1\r\nHost: a\r\nX-Api-Key: {TOKEN}\r\nContent-Length: 99999\r\n"
+            "Content-Type: image/jpeg\r\n\r\nx"
+        )
+        with socket.create_connection((place.hostname, place.port), timeout=30) as other:
+            other.sendall(head.encode())
+            deadline = time.monotonic() + 30
+            while not list((running.folder / "incoming").glob("*")):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            answer = running.client.post(PATH, files={"image_file": PORTRAIT})
+    assert refused(answer, 429)["code"] == "rate_limit_exceeded"
+    assert int(answer.headers["retry-after"]) > 0

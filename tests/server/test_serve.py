@@ -77,6 +77,22 @@ def test_a_method_that_is_not_for_an_address_is_told(server: Running) -> None:
     assert server.client.request("TRACE", "/v1/matte").status_code == 405
 
 
+def test_no_answer_sends_a_client_elsewhere(server: Running) -> None:
+    """An address with a slash too many is not there: no answer repeats the host it was told."""
+    for path in ("/v1/jobs/", "/v1/matte/", "/static"):
+        answer = server.client.get(path, headers={"host": "elsewhere.example"})
+        assert refused(answer, 404)["code"] == "not-found"
+        assert "location" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/static/docs.js", "/openapi.json"])
+def test_a_page_can_only_be_read(server: Running, path: str) -> None:
+    """405 with the method that is, also where no route of ours is."""
+    answer = server.client.put(path)
+    assert refused(answer, 405)["code"] == "request"
+    assert "GET" in answer.headers["allow"]
+
+
 def test_a_page_of_another_site_is_refused(server: Running) -> None:
     """Whatever a browser sends along, a foreign page starts nothing; every answer is guarded."""
     headers = {"origin": "https://elsewhere.example", "sec-fetch-site": "cross-site"}
@@ -104,6 +120,16 @@ def test_a_stop_queues_again_what_was_not_done(tmp_path: Path) -> None:
         view = second.settled(job)
         assert (view["state"], view["done"]) == ("done", 40)
         assert {each["attempt"] for each in items(second, job)} == {1}
+    assert "Traceback" not in log(tmp_path / "at")
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, 1])
+def test_a_stop_while_it_starts_is_a_stop(tmp_path: Path, seconds: float) -> None:
+    """At whatever moment between the open port and the models: it ends well, and soon."""
+    with serving(tmp_path / "at") as running:
+        assert running.client.get("/healthz").status_code == 200
+        time.sleep(seconds)  # the moment
+        assert running.stop() < 10
     assert "Traceback" not in log(tmp_path / "at")
 
 

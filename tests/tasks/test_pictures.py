@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tracemalloc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,14 @@ def test_a_picture_is_read_where_it_lies(tmp_path: Path) -> None:
     hill(file, 9, 8)
     os.utime(file, ns=(1, 1))
     assert picture("background", str(file)).shape == (9, 8, 3)
+
+
+def test_a_large_picture_is_let_go_with_its_use(tmp_path: Path) -> None:
+    """A small one is kept for the next photo: nobody's budget has what stays in memory."""
+    small, large = (hill(tmp_path / f"{side}.png", side, 4100) for side in (4000, 4100))
+    for file, kept in ((small, True), (large, False)):
+        known = weakref.ref(picture("background", str(file)))
+        assert (known() is not None) == kept
 
 
 @pytest.mark.parametrize("name", ["gone.png", "notes.txt", "folder", "a\0b"])

@@ -1,0 +1,203 @@
+// The server's public HTTP API, and nothing else. What it refuses is thrown as an ApiError.
+
+const TRIES = 3; // of an upload whose connection broke: its key makes it safe to send again
+const SOON = 1500; // ms before the next try
+const AGAIN = 5000; // ms before a stream that was refused is asked for again
+
+/** What the server refused: `status` 0 where it could not be reached; `again`: seconds to wait. */
+export class ApiError extends Error {
+  constructor(status, { code = "", title = "", detail = "" } = {}, again = 0) {
+    super(title || code || String(status));
+    Object.assign(this, { status, code: code || (status ? "http" : "offline"), title, detail, again });
+  }
+}
+
+// --- who we are -----------------------------------------------------------------------------
+
+let locked = () => Promise.reject(new ApiError(401));
+let unlocking = null;
+
+/** `fn()` is called at a 401 and gives a promise of being let in; what was asked is then asked again. */
+export function onlocked(fn) {
+  locked = fn;
+}
+
+/** Show the token; the server keeps it in a cookie that no script reads. ApiError 401: another one. */
+export async function session(token) {
+  const answer = await fetch("/v1/session", {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token }),
+  });
+  if (!answer.ok) throw await refused(answer);
+}
+
+function unlock() {
+  unlocking ??= Promise.resolve(locked()).finally(() => { unlocking = null; });
+  return unlocking;
+}
+
+// --- asking ---------------------------------------------------------------------------------
+
+const refused = async (answer) =>
+  refusal(answer.status, await answer.text().catch(() => ""), answer.headers.get("Retry-After"));
+
+function refusal(status, text, after) {
+  let first;
+  try { first = JSON.parse(text).errors[0]; } catch { /* not ours: a proxy's */ }
+  return new ApiError(status, first, Number(after) || 0);
+}
+
+async function ask(path, init) {
+  let answer;
+  try {
+    answer = await fetch(path, init);
+  } catch (error) {
+    throw error.name === "AbortError" ? error : new ApiError(0);
+  }
+  if (answer.status === 401) return unlock().then(() => ask(path, init));
+  if (!answer.ok) throw await refused(answer);
+  return answer;
+}
+
+const json = async (path, init) => (await ask(path, init)).json();
+const post = (path) => json(path, { method: "POST" });
+const plain = (value) => (typeof value === "object" ? JSON.stringify(value) : String(value));
+
+// [[field, File]] and {name: value}; a value that is a file goes as one, an object as JSON.
+function form(files, fields) {
+  const body = new FormData();
+  for (const [name, value] of Object.entries(fields ?? {})) {
+    if (value instanceof Blob) body.append(name, value, value.name ?? name);
+    else if (value != null) body.append(name, plain(value));
+  }
+  for (const [field, file] of files) body.append(field, file, file.name ?? field);
+  return body;
+}
+
+const query = (fields) => {
+  const said = Object.entries(fields).filter(([, value]) => value != null && value !== "");
+  return said.length ? `?${new URLSearchParams(said)}` : "";
+};
+
+// --- tasks and the machine ------------------------------------------------------------------
+
+/** The tasks, with the JSON schema of their options, and the presets. */
+export const tasks = () => json("/v1/tasks");
+
+/** Devices, memory, speed by stage. */
+export const system = () => json("/v1/system");
+
+// --- jobs -----------------------------------------------------------------------------------
+
+/** Many photos: a job, once every one of them is on the server. `onprogress(sent, total)` in bytes. */
+export async function createJob(files, fields, { onprogress, signal } = {}) {
+  const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
+  const body = form(files, fields);
+  for (let left = TRIES; ;) {
+    try {
+      return await upload("/v1/jobs", body, key, onprogress, signal);
+    } catch (error) {
+      if (error.status === 401) await unlock();
+      else if (error.status !== 0 || --left === 0) throw error;
+      else await new Promise((resolve) => setTimeout(resolve, SOON));
+    }
+  }
+}
+
+// fetch tells nothing of an upload's progress in any browser.
+function upload(path, body, key, onprogress, signal) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    const stop = () => request.abort();
+    signal?.addEventListener("abort", stop, { once: true });
+    request.upload.onprogress = (event) => onprogress?.(event.loaded, event.total);
+    request.onabort = () => reject(new DOMException("", "AbortError"));
+    request.onerror = () => reject(new ApiError(0));
+    request.onload = () => {
+      if (request.status === 202) resolve(JSON.parse(request.responseText));
+      else reject(refusal(request.status, request.responseText, request.getResponseHeader("Retry-After")));
+    };
+    request.onloadend = () => signal?.removeEventListener("abort", stop);
+    request.open("POST", path);
+    request.setRequestHeader("Idempotency-Key", key);
+    if (signal?.aborted) return request.onabort();
+    request.send(body);
+  });
+}
+
+/** How a job stands. */
+export const job = (id) => json(`/v1/jobs/${id}`);
+
+/** Jobs, the newest first: {jobs, next}. */
+export const jobs = ({ search, before, limit, signal } = {}) =>
+  json(`/v1/jobs${query({ search, before, limit })}`, { signal });
+
+/** The photos of a job in the order they came: {items, next}. */
+export const items = (id, cursor = 0) => json(`/v1/jobs/${id}/items${query({ cursor, limit: 1000 })}`);
+
+/** Stop what has not begun: {moved, job}. */
+export const cancel = (id) => json(`/v1/jobs/${id}`, { method: "DELETE" });
+
+/** Remove a job with all its files. */
+export const purge = (id) => json(`/v1/jobs/${id}?purge=true`, { method: "DELETE" });
+
+/** Queue again what failed or was canceled: {moved, job}. */
+export const retry = (id) => post(`/v1/jobs/${id}/retry`);
+
+/** Whether nothing of a job will come any more. */
+export const settled = (job) => job.done + job.failed + job.canceled >= job.total;
+
+/** A job's progress as it comes, until it is settled: `item(i)`, `stage({id, stage})`, `job(j)`, `end(j)`, `error(e)`. */
+export function watch(id, { item, stage, job: told, end, error }) {
+  let source, timer;
+  const stop = () => { clearTimeout(timer); source?.close(); };
+  const listen = () => {
+    source = new EventSource(`/v1/jobs/${id}/events`); // goes on by Last-Event-ID on its own
+    source.addEventListener("item", (event) => item?.(JSON.parse(event.data)));
+    source.addEventListener("stage", (event) => stage?.(JSON.parse(event.data)));
+    source.addEventListener("job", (event) => {
+      const now = JSON.parse(event.data);
+      told?.(now);
+      if (!settled(now)) return;
+      stop();
+      end?.(now);
+    });
+    source.onerror = () => source.readyState === EventSource.CLOSED && lost();
+  };
+  // The stream was refused: for how long, only a plain request can say.
+  const lost = async () => {
+    const at = source;
+    try {
+      await job(id);
+    } catch (why) {
+      error?.(why);
+      if (why.status === 404) return;
+    }
+    if (source === at) timer = setTimeout(listen, AGAIN);
+  };
+  listen();
+  return () => { stop(); source = null; };
+}
+
+// --- photos ---------------------------------------------------------------------------------
+
+/** One photo, now: `path` is a task's name or an address. A Blob, or with `json` {result_b64, faces, ...}. */
+export async function photo(path, files, fields, { json: wanted = false, signal } = {}) {
+  const answer = await ask(path.startsWith("/") ? path : `/v1/${path}`, {
+    method: "POST", body: form(files, fields), signal,
+    headers: { Accept: wanted ? "application/json" : "image/*" },
+  });
+  return wanted ? answer.json() : answer.blob();
+}
+
+/** Where a picture of an item (or of its id) lies: "input", "result", "matte" or "thumbnail". */
+export const url = (item, kind) => `/v1/items/${item.id ?? item}/${kind}`;
+
+/** A picture of an item, as a Blob. */
+export const picture = async (item, kind, signal) => (await ask(url(item, kind), { signal })).blob();
+
+/** What an item's file is by its first bytes: "image/jpeg", or "application/octet-stream" for no photo. */
+export const kind = async (item, signal) =>
+  (await ask(url(item, "input"), { headers: { Range: "bytes=0-0" }, signal })).headers.get("Content-Type") ?? "";
+
+/** Where all results of a job lie. */
+export const zip = (job) => `/v1/jobs/${job.id ?? job}/results.zip`;

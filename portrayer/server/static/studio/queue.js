@@ -1,0 +1,276 @@
+// The photos of the sheet as a grid of which only what is seen is in the page; and their small pictures.
+
+import { kind, picture } from "./api.js";
+import { on, select, state } from "./state.js";
+import { either, onlanguage, t } from "./text.js";
+
+const TILE = 112; // px, at least
+const FOOT = 44; // px below a tile's picture
+const BEYOND = 2; // rows drawn above and below what is seen
+const SMALL = 256; // px of a small picture made here
+const AT_ONCE = 4; // small pictures; a browser has six connections, and one is the job's
+const KEPT = 600; // small pictures that are remembered
+const CALM = 60; // ms without scrolling before small pictures are asked for
+
+/** A grid in `root`, over state.entries. `onopen(entry)`: Enter; `onremove(entries)`: Delete. */
+export function queue(root, { onopen, onremove }) {
+  const space = make("div", "space");
+  space.role = "presentation";
+  root.role = "listbox";
+  root.tabIndex = 0;
+  root.ariaMultiSelectable = "true";
+  root.classList.add("queue");
+  root.append(space);
+
+  const tiles = new Map(); // by the key of the entry that each shows
+  const spare = [];
+  const small = thumbnails((entry) => { if (tiles.has(entry.key)) fill(entry); });
+  let columns = 1, width = 0, row = 1, head = null, first = null, frame = 0, calm = 0;
+
+  // --- drawing
+
+  const later = () => { frame ||= requestAnimationFrame(draw); };
+
+  function measure() {
+    width = root.clientWidth;
+    columns = Math.max(1, Math.floor(width / TILE));
+    row = Math.floor(width / columns) + FOOT;
+    space.style.setProperty("--tile", `${Math.floor(width / columns)}px`);
+    space.style.height = `${Math.ceil(state.entries.length / columns) * row}px`;
+    later();
+  }
+
+  const seen = (beyond) => {
+    const first = Math.max(0, Math.floor(root.scrollTop / row) - beyond) * columns;
+    const last = (Math.ceil((root.scrollTop + root.clientHeight) / row) + beyond) * columns;
+    return state.entries.slice(first, last).map((entry, i) => [entry, first + i]);
+  };
+
+  function draw() {
+    frame = 0;
+    const wanted = seen(BEYOND);
+    const keys = new Set(wanted.map(([entry]) => entry.key));
+    for (const [key, tile] of tiles) {
+      if (keys.has(key)) continue;
+      tiles.delete(key);
+      spare.push(tile);
+      tile.root.hidden = true;
+    }
+    for (const [entry, i] of wanted) {
+      const tile = tiles.get(entry.key) ?? taken(entry);
+      if (tile.at !== i || tile.row !== row || tile.columns !== columns) place(tile, i);
+      fill(entry);
+    }
+    active();
+    clearTimeout(calm);
+    calm = setTimeout(() => small.want(seen(0).map(([entry]) => entry)), CALM);
+  }
+
+  function taken(entry) {
+    const tile = spare.pop() ?? made();
+    tile.root.hidden = false;
+    tile.root.id = `photo-${entry.key}`;
+    tile.root.dataset.key = entry.key;
+    tile.image.hidden = true;
+    tile.image.removeAttribute("src");
+    tile.said = tile.at = null;
+    tiles.set(entry.key, tile);
+    return tile;
+  }
+
+  function made() {
+    const tile = { root: make("div", "photo"), image: make("img"), name: make("span", "name"), state: make("span", "state") };
+    const frame = make("div", "thumb");
+    tile.root.role = "option";
+    tile.image.alt = "";
+    tile.image.decoding = "async";
+    tile.image.draggable = false;
+    frame.append(tile.image);
+    tile.root.append(frame, tile.name, tile.state);
+    space.append(tile.root);
+    return tile;
+  }
+
+  function place(tile, i) {
+    Object.assign(tile, { at: i, row, columns });
+    tile.root.style.transform = `translate(${(i % columns) * Math.floor(width / columns)}px, ${Math.floor(i / columns) * row}px)`;
+    tile.root.ariaPosInSet = String(i + 1);
+    tile.root.ariaSetSize = String(state.entries.length);
+  }
+
+  function fill(entry) {
+    const tile = tiles.get(entry.key);
+    const chosen = state.chosen.has(entry.key);
+    const [word, text] = standing(entry);
+    const source = small.of(entry);
+    if (source && tile.image.getAttribute("src") !== source) tile.image.src = source;
+    tile.image.hidden = !source;
+    const said = [entry.name, word, text, chosen, entry === state.selected].join("\n");
+    if (said === tile.said) return;
+    tile.said = said;
+    tile.name.textContent = tile.name.title = entry.name;
+    tile.state.textContent = text;
+    tile.state.title = entry.item?.error?.reason ?? "";
+    tile.root.dataset.state = word;
+    tile.root.ariaLabel = `${entry.name}, ${text}`;
+    tile.root.ariaSelected = String(chosen);
+    tile.root.classList.toggle("looked", entry === state.selected);
+  }
+
+  function active() {
+    const there = state.selected && tiles.has(state.selected.key);
+    if (there) root.setAttribute("aria-activedescendant", `photo-${state.selected.key}`);
+    else root.removeAttribute("aria-activedescendant");
+  }
+
+  function reveal(entry) {
+    const at = state.entries.indexOf(entry);
+    if (at < 0) return;
+    const top = Math.floor(at / columns) * row;
+    if (top < root.scrollTop) root.scrollTop = top;
+    else if (top + row > root.scrollTop + root.clientHeight) root.scrollTop = top + row - root.clientHeight;
+  }
+
+  // --- selection
+
+  function go(to, extend) {
+    const at = Math.min(state.entries.length - 1, Math.max(0, to));
+    const entry = state.entries[at];
+    if (!entry) return;
+    if (!extend) head = entry;
+    select(entry, extend ? between(head ?? entry, entry) : [entry]);
+  }
+
+  function between(one, other) {
+    const [a, b] = [one, other].map((entry) => state.entries.indexOf(entry)).sort((x, y) => x - y);
+    return state.entries.slice(Math.max(0, a), b + 1);
+  }
+
+  const chosen = () => state.entries.filter((entry) => state.chosen.has(entry.key));
+
+  root.addEventListener("click", (event) => {
+    const key = Number(event.target.closest(".photo")?.dataset.key);
+    const entry = state.entries.find((each) => each.key === key);
+    if (!entry) return;
+    if (event.shiftKey) return go(state.entries.indexOf(entry), true);
+    head = entry;
+    if (!event.ctrlKey && !event.metaKey) return select(entry);
+    const rest = chosen().filter((each) => each !== entry);
+    select(entry, state.chosen.has(key) && rest.length ? rest : [...rest, entry]);
+  });
+
+  root.addEventListener("keydown", (event) => {
+    const at = state.entries.indexOf(state.selected);
+    const page = Math.max(1, Math.floor(root.clientHeight / row)) * columns;
+    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, PageUp: -page, PageDown: page };
+    const command = event.ctrlKey || event.metaKey;
+    if (event.key in steps && !command && !event.altKey) go(at + steps[event.key], event.shiftKey);
+    else if (event.key === "Home") go(0, event.shiftKey);
+    else if (event.key === "End") go(state.entries.length - 1, event.shiftKey);
+    else if (event.key === "a" && command) select(state.selected, state.entries);
+    else if (event.key === "Enter" && !command && state.selected) onopen(state.selected);
+    else if (event.key === "Delete" || event.key === "Backspace") onremove(chosen());
+    else return;
+    event.preventDefault();
+  });
+
+  root.addEventListener("scroll", later, { passive: true });
+  new ResizeObserver(measure).observe(root);
+  on("entries", () => {
+    for (const tile of tiles.values()) { spare.push(tile); tile.root.hidden = true; }
+    tiles.clear();
+    if (first !== state.entries[0]) root.scrollTop = 0; // else some were added
+    first = state.entries[0];
+    measure();
+  });
+  on("entry", (entry) => tiles.has(entry.key) && later());
+  on("selected", (entry) => { reveal(entry); later(); });
+  on("chosen", later);
+  onlanguage(later);
+  measure();
+}
+
+const make = (name, className = "") => Object.assign(document.createElement(name), { className });
+
+/** How an entry stands: a word, and what is said of it. */
+export function standing({ item }) {
+  if (!item) return ["new", t("queue.new")];
+  if (item.state === "failed") return ["failed", reason(item.error)];
+  if (item.state === "running" && item.stage) return ["running", either(`stage.${item.stage}`) ?? item.stage];
+  return [item.state, t(`state.${item.state}`)];
+}
+
+/** Why something failed, in the page's language. */
+export const reason = (error) => either(`error.${error?.code}`) ?? error?.reason ?? error?.title ?? t("error.other");
+
+// --- small pictures -------------------------------------------------------------------------
+
+// Of the entries last wanted, a few at once; what is not wanted any more is let go.
+function thumbnails(shown) {
+  const kept = new Map(); // by version, the oldest first: an address, or "" for none
+  const busy = new Map(); // by version: its AbortController
+  let wanted = [];
+
+  function pump() {
+    for (const entry of wanted) {
+      if (busy.size >= AT_ONCE) return;
+      const name = version(entry);
+      if (kept.has(name) || busy.has(name)) continue;
+      const stop = new AbortController();
+      busy.set(name, stop);
+      load(entry, stop.signal).then(
+        (blob) => keep(name, entry, blob ? URL.createObjectURL(blob) : ""),
+        (error) => { if (error.name !== "AbortError") keep(name, entry, ""); },
+      ).finally(() => { busy.delete(name); pump(); });
+    }
+  }
+
+  function keep(name, entry, address) {
+    kept.set(name, address);
+    if (kept.size > KEPT) {
+      const [[oldest, gone]] = kept;
+      kept.delete(oldest);
+      if (gone) URL.revokeObjectURL(gone);
+    }
+    shown(entry);
+  }
+
+  function of(entry) {
+    for (const name of [version(entry), `file ${entry.key}`]) {
+      const address = kept.get(name);
+      if (!address) continue;
+      kept.delete(name);
+      kept.set(name, address); // the newest again
+      return address;
+    }
+    return "";
+  }
+
+  function want(entries) {
+    wanted = entries;
+    const names = new Set(entries.map(version));
+    for (const [name, stop] of busy) if (!names.has(name)) stop.abort();
+    pump();
+  }
+
+  return { of, want };
+}
+
+const version = ({ key, file, item }) =>
+  item?.state === "done" ? `done ${item.id} ${item.attempt}` : file ? `file ${key}` : `sent ${item.id}`;
+
+async function load({ file, item }, signal) {
+  if (item?.state === "done") return picture(item, "thumbnail", signal);
+  if (file) return made(file, signal);
+  if (item.error?.code === "decode" || !(await kind(item, signal)).startsWith("image/")) return null;
+  return picture(item, "thumbnail", signal);
+}
+
+async function made(file, signal) {
+  const bitmap = await createImageBitmap(file, { resizeWidth: SMALL, resizeQuality: "medium" });
+  signal.throwIfAborted();
+  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return canvas.convertToBlob({ type: "image/webp", quality: 0.8 });
+}

@@ -4,13 +4,9 @@ import * as api from "./api.js";
 import { compare } from "./compare.js";
 import { controls, presets } from "./controls.js";
 import { drop, pick } from "./drop.js";
-import { fuse } from "./fuse.js";
-import { history } from "./history.js";
-import { panel } from "./panel.js";
 import { queue, reason } from "./queue.js";
 import { entry, on, running, select, setEntries, setItem, setJob, setOptions, setTask, state } from "./state.js";
 import { duration, label, language, number, onlanguage, rate, speak, t } from "./text.js";
-import { zip } from "./zip.js";
 
 const SAMPLES = []; // names below /static/studio/samples/
 const SMALL = 800; // px of a preview's first look
@@ -24,7 +20,9 @@ const view = compare($("#compare"));
 const words = (selector, text) => { $(selector).textContent = text; };
 
 let settings = null; // the controls of the task
-let fusing = null; // the wells of the task "fuse"
+let fusing = null; // the wells of the task "fuse"; they, the device and the history come when they are first wanted
+let device = null;
+let jobs = null;
 let sending = null; // {stop, part}: photos on their way to the server
 let folder = ""; // that the photos came from
 let unwatch = () => {};
@@ -173,11 +171,11 @@ async function open(id, entries = null) {
 
 function follow(job) {
   unwatch();
-  device.wake();
+  device?.wake();
   if (api.settled(job)) return;
   unwatch = api.watch(job.id, {
     item: setItem, stage: setItem, job: setJob,
-    end: (now) => say(t(now.failed ? "shell.done.failed" : "shell.done", { n: now.done, failed: now.failed })),
+    end: (now) => now.canceled || say(t(now.failed ? "shell.done.failed" : "shell.done", { n: now.done, failed: now.failed })),
     error: refused,
   });
 }
@@ -197,6 +195,7 @@ const stop = tried(async () => {
 
 // --- looking --------------------------------------------------------------------------------
 
+const unread = ({ item }) => item?.state === "failed" && item.error?.code === "decode";
 const found = new WeakMap(); // by entry: the faces in it
 let looked = "";
 
@@ -219,13 +218,12 @@ function look() {
   if (!one) return view.clear();
   const { item, file, name } = one;
   const own = trial.entry === one && trial.blob;
-  const unread = item?.error?.code === "decode";
   view.show({
     name,
-    before: file ?? (unread ? null : api.url(item, "input")),
+    before: file ?? (unread(one) ? null : api.url(item, "input")),
     after: own || (item?.state === "done" ? api.url(item, "result") : null),
     matte: !own && item?.state === "done" && state.job?.options.output === "both" ? api.url(item, "matte") : null,
-    faces: unread || state.job?.options.crop ? null : () => faces(one),
+    faces: unread(one) || state.job?.options.crop ? null : () => faces(one),
   });
 }
 
@@ -271,7 +269,7 @@ async function sample(one, options, side, signal) {
 async function attempt() {
   trial.stop?.abort();
   const one = state.selected;
-  if (!trial.on || !one || !settings?.valid()) return;
+  if (!trial.on || !one || unread(one) || !settings?.valid()) return;
   if (state.task === "fuse" && !fusing.wish()) return quit();
   const { signal } = (trial.stop = new AbortController());
   trying(true);
@@ -357,6 +355,7 @@ const saveAll = tried(async () => {
     const end = (item.result?.format ?? "png").replace("jpeg", "jpg");
     files.push([`${name.replace(/\.[^.]*$/, "")}.${end}`, await api.picture(item, "result")]);
   }
+  const { zip } = await import("./zip.js");
   const href = URL.createObjectURL(await zip(files));
   save(href, `${state.job.name || "portrayer"}.zip`);
   setTimeout(() => URL.revokeObjectURL(href), 60_000);
@@ -401,7 +400,7 @@ function standing() {
   const count = some || entries.length;
   words("#run", count ? t(`run.${state.task}${some ? ".chosen" : ""}`, { n: count }) : t(`task.${state.task}`));
   $("#run").disabled = !count || Boolean(sending);
-  $("#try").disabled = $("#open-sheet").disabled = !state.selected;
+  $("#try").disabled = $("#open-sheet").disabled = !state.selected || unread(state.selected);
   document.title = busy ? `${Math.floor(100 * part)} % · Portrayer` : "Portrayer";
 }
 
@@ -409,7 +408,21 @@ function standing() {
 
 const tabs = [...document.querySelectorAll("#tasks [role=tab]")];
 
+async function wells() {
+  const [{ fuse }] = await Promise.all([import("./fuse.js"), styled("fuse")]);
+  fusing ??= fuse($("#fuse"), { view, refused, toast, onfiles: (files) => add(files, 0, "") });
+  if (state.task === "fuse") task();
+}
+
+/** The sheet of a part that comes later. */
+const styled = (name) => new Promise((resolve) => {
+  const sheet = Object.assign(document.createElement("link"), { rel: "stylesheet", href: `/static/studio/${name}.css` });
+  sheet.onload = sheet.onerror = resolve;
+  document.head.append(sheet);
+});
+
 function task() {
+  if (state.task === "fuse" && !fusing) wells();
   for (const tab of tabs) {
     const mine = tab.dataset.task === state.task;
     tab.ariaSelected = String(mine);
@@ -417,12 +430,12 @@ function task() {
     if (mine) $("#work").setAttribute("aria-labelledby", tab.id);
   }
   quit();
-  $("#fuse").hidden = state.task !== "fuse";
+  $("#fuse").hidden = state.task !== "fuse" || !fusing;
   settings?.close();
   settings = null;
   $("#controls").replaceChildren();
   const row = state.tasks[state.task];
-  if (row) {
+  if (row && (fusing || state.task !== "fuse")) {
     settings = controls($("#controls"), row, { without: state.task === "fuse" ? fusing.options : [] });
     settings.set(state.options[state.task] ?? {});
     settings.onchange(changed);
@@ -468,13 +481,6 @@ api.onlocked(() => new Promise((resolve) => {
 
 queue($("#grid"), { onopen: () => $("#compare .stage").focus(), onremove: remove });
 drop({ onfiles: add });
-fusing = fuse($("#fuse"), { view, refused, toast, onfiles: (files) => add(files, 0, "") });
-const device = panel($("#device"));
-const jobs = history($("#history .body"), {
-  onopen: tried(async (job) => { $("#history").close(); if (!sending) await open(job.id); }),
-  ongone: (id) => { if (state.job?.id === id) { leave(); setEntries([]); } },
-  onerror: refused,
-});
 
 on("task", task);
 on("selected", () => { look(); if (trial.on) attempt(); });
@@ -497,12 +503,27 @@ $("#try").onclick = () => {
 };
 $("#open-sheet").onclick = contact;
 $("#sheet").onclose = () => sheet?.abort();
-$("#open-history").onclick = () => { $("#history").showModal(); jobs.show(); };
-$("#history").onclose = () => jobs.close();
-$("#open-device").onclick = () => {
+$("#open-history").onclick = async () => {
+  $("#history").showModal();
+  if (!jobs) {
+    const { history } = await import("./history.js");
+    jobs ??= history($("#history .body"), {
+      onopen: tried(async (job) => { $("#history").close(); if (!sending) await open(job.id); }),
+      ongone: (id) => { if (state.job?.id === id) { leave(); setEntries([]); } },
+      onerror: refused,
+    });
+    label($("#history"));
+  }
+  jobs.show();
+};
+$("#history").onclose = () => jobs?.close();
+$("#open-device").onclick = async () => {
   const box = $("#device");
   box.hidden = !box.hidden;
   $("#open-device").ariaExpanded = String(!box.hidden);
+  if (device) return;
+  const [{ panel }] = await Promise.all([import("./panel.js"), styled("panel")]);
+  device ??= panel(box);
 };
 for (const button of document.querySelectorAll("dialog [data-close]")) button.onclick = () => button.closest("dialog").close();
 for (const dialog of document.querySelectorAll("#history, #sheet")) {

@@ -10,6 +10,7 @@ const BEYOND = 2; // rows drawn above and below what is seen
 const SMALL = 256; // px of a small picture made here
 const AT_ONCE = 4; // small pictures; a browser has six connections, and one is the job's
 const KEPT = 600; // small pictures that are remembered
+const LATER = 5000; // ms before a small picture that the server could not give now is asked for again
 const CALM = 60; // ms without scrolling before small pictures are asked for
 
 /** A grid in `root`, over state.entries. `onopen(entry)`: Enter; `onremove(entries)`: Delete. */
@@ -53,8 +54,7 @@ export function queue(root, { onopen, onremove }) {
     for (const [key, tile] of tiles) {
       if (keys.has(key)) continue;
       tiles.delete(key);
-      spare.push(tile);
-      tile.root.hidden = true;
+      put(tile);
     }
     for (const [entry, i] of wanted) {
       const tile = tiles.get(entry.key) ?? taken(entry);
@@ -76,6 +76,12 @@ export function queue(root, { onopen, onremove }) {
     tile.said = tile.at = null;
     tiles.set(entry.key, tile);
     return tile;
+  }
+
+  function put(tile) {
+    spare.push(tile);
+    tile.root.hidden = true;
+    tile.root.removeAttribute("id");
   }
 
   function made() {
@@ -112,7 +118,6 @@ export function queue(root, { onopen, onremove }) {
     tile.state.textContent = text;
     tile.state.title = entry.item?.error?.reason ?? "";
     tile.root.dataset.state = word;
-    tile.root.ariaLabel = `${entry.name}, ${text}`;
     tile.root.ariaSelected = String(chosen);
     tile.root.classList.toggle("looked", entry === state.selected);
   }
@@ -139,6 +144,7 @@ export function queue(root, { onopen, onremove }) {
     if (!entry) return;
     if (!extend) head = entry;
     select(entry, extend ? between(head ?? entry, entry) : [entry]);
+    reveal(entry);
   }
 
   function between(one, other) {
@@ -177,7 +183,7 @@ export function queue(root, { onopen, onremove }) {
   root.addEventListener("scroll", later, { passive: true });
   new ResizeObserver(measure).observe(root);
   on("entries", () => {
-    for (const tile of tiles.values()) { spare.push(tile); tile.root.hidden = true; }
+    for (const tile of tiles.values()) put(tile);
     tiles.clear();
     if (first !== state.entries[0]) root.scrollTop = 0; // else some were added
     first = state.entries[0];
@@ -220,7 +226,11 @@ function thumbnails(shown) {
       busy.set(name, stop);
       load(entry, stop.signal).then(
         (blob) => keep(name, entry, blob ? URL.createObjectURL(blob) : ""),
-        (error) => { if (error.name !== "AbortError") keep(name, entry, ""); },
+        (error) => {
+          if (error.name === "AbortError") return;
+          keep(name, entry, "");
+          if ([0, 429, 503].includes(error.status)) setTimeout(() => { kept.delete(name); pump(); }, LATER);
+        },
       ).finally(() => { busy.delete(name); pump(); });
     }
   }

@@ -167,7 +167,7 @@ export default {
   "fuse.more": "另有 {n} 张照片",
   "fuse.more.one": "另有 1 张照片",
   "fuse.blend": "融合程度",
-  "fuse.consent": "我有权使用这些人脸，且不会用结果欺骗他人。",
+  "fuse.consent": "我有权使用这些人脸，且不会用于欺骗他人。",
   "fuse.missing.source": "请添加提供人脸的照片",
   "fuse.missing.face": "提供人脸的照片中需有清晰的人脸",
   "fuse.missing.target": "请添加要换脸的照片",

@@ -10,10 +10,10 @@ OLD := import sys; sys.exit(sys.version_info < (3, 11) and "Portrayer needs Pyth
 	this is %d.%d: name another, as in make PYTHON=python3.12" % sys.version_info[:2])
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test check bench clean
+.PHONY: help install demo run test check bench screenshots clean
 
 help: ## say what can be made
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 install: $(STAMP) ## set up .venv with Portrayer and its tools; again costs nothing
 
@@ -40,6 +40,10 @@ check: install ## lint, format, types and the floors
 
 bench: install ## measure, side by side with its peers where they are installed
 	@$(RUN) bench/run.py
+
+screenshots: install ## draw docs/screenshots in the system's Chromium
+	@$(PIP) install -c constraints.txt -e ".[browser]"
+	@$(RUN) docs/screenshots.py
 
 clean: ## remove what was made, except .venv
 	@rm -rf out build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

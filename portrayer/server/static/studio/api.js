@@ -83,6 +83,15 @@ const query = (fields) => {
 /** The tasks, with the JSON schema of their options, and the presets. */
 export const tasks = () => json("/v1/tasks");
 
+/** The names of portraits to try things on. */
+export const samples = () => json("/v1/samples");
+
+/** One of them, as a file. */
+export async function sample(name) {
+  const blob = await (await ask(`/v1/samples/${name}`)).blob();
+  return new File([blob], `${name}.${blob.type.replace("image/", "").replace("jpeg", "jpg")}`, { type: blob.type });
+}
+
 /** Devices, memory, speed by stage. */
 export const system = () => json("/v1/system");
 
@@ -195,9 +204,14 @@ export const url = (item, kind) => `/v1/items/${item.id ?? item}/${kind}`;
 /** A picture of an item, as a Blob. */
 export const picture = async (item, kind, signal) => (await ask(url(item, kind), { signal })).blob();
 
-/** What an item's file is by its first bytes: "image/jpeg", or "application/octet-stream" for no photo. */
-export const kind = async (item, signal) =>
-  (await ask(url(item, "input"), { headers: { Range: "bytes=0-0" }, signal })).headers.get("Content-Type") ?? "";
+/** A photo as it was sent, as a Blob; null where it begins like none, or has more bytes than `most`. */
+export async function sent(item, most, signal) {
+  const answer = await ask(url(item, "input"), { signal });
+  const { headers } = answer;
+  if (headers.get("Content-Type")?.startsWith("image/") && Number(headers.get("Content-Length")) <= most) return answer.blob();
+  answer.body.cancel();
+  return null;
+}
 
 /** Where all results of a job lie. */
 export const zip = (job) => `/v1/jobs/${job.id ?? job}/results.zip`;

@@ -1,9 +1,10 @@
 // Before and after: one slider, one zoom, whatever photo is shown.
 
+import { keep, recall } from "./kept.js";
 import { icon, make } from "./make.js";
 import { label, number, onlanguage, t } from "./text.js";
 
-const KEPT = "portrayer.compare";
+const KEPT = "compare";
 const VIEWS = ["compare", "result", "before", "matte", "faces"];
 const PAPERS = ["checker", "#ffffff", "#000000"];
 const LADDER = [0.05, 0.1, 0.25, 0.33, 0.5, 0.67, 1, 1.5, 2, 3, 4, 6, 8];
@@ -50,28 +51,21 @@ const shape = () => [
       button("fit", "fit", "M2.5 6V2.5H6M10 2.5h3.5V6M13.5 10v3.5H10M6 13.5H2.5V10"))),
 ];
 
-function remembered() {
-  try {
-    return JSON.parse(localStorage.getItem(KEPT)) ?? {};
-  } catch {
-    return {};
-  }
-}
-
 /** A picture that is decoded, off the main thread; null where there is none or it cannot be shown. */
 async function decoded(source, loading) {
   if (!source) return null;
   const image = new Image();
   const own = source instanceof Blob;
+  Object.assign(image, { source, own });
   image.draggable = false;
   image.decoding = "async";
   image.src = own ? URL.createObjectURL(source) : source;
   loading.add(image);
   try {
     await image.decode();
-    return Object.assign(image, { source, own });
+    return image;
   } catch {
-    release(Object.assign(image, { own }));
+    release(image);
     return null;
   } finally {
     loading.delete(image);
@@ -108,7 +102,7 @@ export function compare(root) {
   const [handle, boxes, paper, note, wait] = [".handle", ".boxes", ".paper", ".note", ".wait"].map(one);
   const sides = { before: one("[data-side=before]"), after: one("[data-side=after]") };
 
-  const kept = { view: "compare", paper: "checker", colour: "#7a8ba0", ...remembered() };
+  const kept = { view: "compare", paper: "checker", colour: "#7a8ba0", ...recall(KEPT) };
   const place = { fit: true, zoom: 1, x: 0.5, y: 0.5 }; // zoom: device pixels; x, y: what is in the middle, 0 to 1
   const box = { width: 0, height: 0 };
   const frame = { width: 0, height: 0 }; // the photo, in its own pixels
@@ -172,7 +166,8 @@ export function compare(root) {
       each.classList.toggle("chosen", each.dataset.paper === kept.paper);
       if (each.matches("button")) each.ariaPressed = String(each.dataset.paper === kept.paper);
     }
-    for (const each of root.querySelectorAll(".foot button")) each.disabled = !now;
+    for (const each of root.querySelectorAll(".zoom button")) each.disabled = !now;
+    for (const each of root.querySelectorAll(".which button")) each.disabled = !begun;
     holder.disabled = !there.compare();
     holder.ariaPressed = String(held);
     handle.hidden = now !== "compare";
@@ -301,7 +296,10 @@ export function compare(root) {
   async function show(next) {
     const mine = ++turn;
     begun = true;
-    for (const image of loading) if (!image.src.startsWith("blob:")) image.src = ""; // no longer wanted
+    for (const image of loading) { // no longer wanted
+      loading.delete(image);
+      if (!image.own) image.src = "";
+    }
     waiting(mine);
     const same = pictures.before && pictures.before.source === next.before;
     const [before, after] = await Promise.all([
@@ -468,7 +466,7 @@ export function compare(root) {
       if (was) hold(false);
       return was;
     }
-    if (event.ctrlKey || event.metaKey || event.altKey || !view()) return false;
+    if (event.ctrlKey || event.metaKey || event.altKey || !begun) return false;
     const move = PANS[event.key];
     if (move && (event.shiftKey || move[1])) {
       if (place.fit) return false;
@@ -498,22 +496,19 @@ export function compare(root) {
 
   // --- buttons ---------------------------------------------------------------------------
 
-  function keep(change) {
+  function prefer(change) {
     Object.assign(kept, change);
-    try {
-      const { view, paper, colour } = kept;
-      localStorage.setItem(KEPT, JSON.stringify({ view, colour, paper: paper === "picture" ? "checker" : paper }));
-    } catch { /* it is only forgotten */ }
+    keep(KEPT, { ...kept, paper: kept.paper === "picture" ? "checker" : kept.paper });
     redraw();
   }
 
   root.addEventListener("click", ({ target }) => {
     const on = target.closest("button")?.dataset ?? {};
     if (on.do !== "hold") DOES[on.do]?.();
-    if (on.paper) keep({ paper: on.paper });
+    if (on.paper) prefer({ paper: on.paper });
   });
   one(".views").addEventListener("change", ({ target }) => {
-    keep({ view: target.value });
+    prefer({ view: target.value });
     wanted();
   });
 
@@ -525,7 +520,7 @@ export function compare(root) {
 
   const colour = one("input[type=color]");
   colour.value = kept.colour;
-  for (const event of ["input", "click"]) colour.addEventListener(event, () => keep({ paper: "own", colour: colour.value }));
+  for (const event of ["input", "click"]) colour.addEventListener(event, () => prefer({ paper: "own", colour: colour.value }));
 
   const file = one("input[type=file]");
   file.addEventListener("change", () => {
@@ -533,7 +528,7 @@ export function compare(root) {
     if (background) URL.revokeObjectURL(background);
     background = URL.createObjectURL(file.files[0]);
     file.value = "";
-    keep({ paper: "picture" });
+    prefer({ paper: "picture" });
   });
 
   function words() {

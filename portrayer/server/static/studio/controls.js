@@ -12,6 +12,7 @@
 // }
 // `without`: names of options that are asked for elsewhere on the page. Consent always is.
 
+import { keep, recall } from "./kept.js";
 import { make, draw, icon } from "./make.js";
 import { t, either, number, onlanguage } from "./text.js";
 
@@ -26,7 +27,7 @@ const COLOURS = { white: "#ffffff", black: "#000000", blue: "#438edb", red: "#d9
 const HEX = /^#(?:[0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8})$/i;
 const WORD = /^[a-z][a-z-]*$/i;
 const SLIDABLE = 1000; // steps of a slider at most; beyond it a number is typed
-const KEPT = "portrayer.presets";
+const KEPT = "presets";
 
 // Options that say nothing beside others are not shown; those that contradict others are marked.
 const IDLE = {
@@ -48,30 +49,15 @@ let ids = 0;
 
 // --- presets ---------------------------------------------------------------------------------
 
-function kept() {
-  try {
-    return JSON.parse(localStorage.getItem(KEPT)) ?? {};
-  } catch {
-    return {};
-  }
-}
-
-function keep(task, own) {
-  try {
-    localStorage.setItem(KEPT, JSON.stringify({ ...kept(), [task]: own }));
-    return true;
-  } catch {
-    return false;
-  }
-}
+const kept = (task) => recall(KEPT)[task.name] ?? [];
+const put = (task, own) => keep(KEPT, { ...recall(KEPT), [task.name]: own });
 
 /** The presets of a task: [{name, title, help, options, own}], the standard first, one's own last. */
 export function presets(task) {
-  const own = kept()[task.name] ?? [];
   return [
     { name: "standard", help: "", options: {} },
     ...task.presets,
-    ...own.map((each) => ({ ...each, own: true })),
+    ...kept(task).map((each) => ({ ...each, own: true })),
   ].map((each) => ({
     own: false,
     ...each,
@@ -382,7 +368,7 @@ export function controls(root, task, { without = [] } = {}) {
     button.preset = preset;
     const words = t("controls.delete", { name: preset.name });
     return make("li", {}, button, preset.own && make("button", { type: "button", class: "icon remove", title: words, "aria-label": words, onclick: () => {
-      keep(task.name, (kept()[task.name] ?? []).filter((each) => each.name !== preset.name));
+      put(task, kept(task).filter((each) => each.name !== preset.name));
       told("controls.deleted", preset.name);
       deal();
       root.querySelector("button:not([hidden] *)").focus();
@@ -391,7 +377,7 @@ export function controls(root, task, { without = [] } = {}) {
 
   function deal() {
     cards.replaceChildren(...presets(task).map(card));
-    cards.hidden = cards.children.length < 2;
+    cards.hidden = root.querySelector("h2").hidden = cards.children.length < 2;
     sync();
   }
 
@@ -406,8 +392,8 @@ export function controls(root, task, { without = [] } = {}) {
         event.preventDefault();
         const called = name.value.trim();
         if (!called) return;
-        const others = (kept()[task.name] ?? []).filter((each) => each.name !== called);
-        told(keep(task.name, [...others, { name: called, options: values() }]) ? "controls.saved" : "controls.full", called);
+        const others = kept(task).filter((each) => each.name !== called);
+        told(put(task, [...others, { name: called, options: values() }]) ? "controls.saved" : "controls.full", called);
         deal();
         show(false);
       } },

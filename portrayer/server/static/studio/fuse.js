@@ -1,13 +1,15 @@
 // Fusing: whose face, into which photo, how far; seen at once, small, while the slider moves.
 
-import { photo, picture, url } from "./api.js";
+import { photo, picture } from "./api.js";
+import { keep, recall } from "./kept.js";
 import { icon, make } from "./make.js";
+import { reason, unread } from "./queue.js";
 import { on, state } from "./state.js";
-import { either, label, number, onlanguage, t } from "./text.js";
+import { label, number, onlanguage, t } from "./text.js";
 
 const OWN = ["source-face", "target-face", "blend", "consent"];
 
-const KEPT = "portrayer.fuse";
+const KEPT = "fuse";
 const LOOKED = { strength: 0, denoise: 0, "max-side": 1024, format: "jpeg", quality: 90, "min-face": 8 }; // a photo with its faces, small
 const SMALL = { "max-side": 640, format: "webp", quality: 80 };
 const FULL = ["max-side", "format", "quality", "output"]; // of the result alone, not of the preview
@@ -19,16 +21,6 @@ const FACE = 48; // px of a face to pick
 
 const ADD = "M8 3v10M3 8h10";
 const AWAY = "m4 4 8 8M12 4l-8 8";
-
-function remembered() {
-  try {
-    return JSON.parse(localStorage.getItem(KEPT)) ?? {};
-  } catch {
-    return {};
-  }
-}
-
-const words = (error) => either(`error.${error.code}`) ?? (error.title || t("error.other"));
 
 /** A photo as JPEG of at most 1024 px, with its faces, the largest first: {blob, width, height, faces}. */
 async function looked(file, signal) {
@@ -107,8 +99,9 @@ function well(name, { all, onfiles, onface, onremove }) {
         width: part(width, seen.width), height: part(height, seen.height) });
       return box;
     }));
-    faces.hidden = found.length < 2;
-    faces.replaceChildren(...(found.length < 2 ? [] : [
+    const few = found.length < 2 && !(found.length && face > 0);
+    faces.hidden = few;
+    faces.replaceChildren(...(few ? [] : [
       ...found.map((box, rank) => radio(rank, t(rank ? "fuse.face" : "fuse.face.largest", { n: rank + 1 }), crop(box))),
       ...(all ? [radio(-1, t("fuse.face.all"), make("span", {}, t("fuse.face.all.short")))] : []),
     ]));
@@ -121,12 +114,12 @@ function well(name, { all, onfiles, onface, onremove }) {
     element,
     faces,
     drawn,
-    /** Another photo that was looked at, or null; the largest face is picked. */
+    /** Another photo that was looked at, or null. All targets share the rank of their face; of a source it is the largest. */
     show(next) {
       URL.revokeObjectURL(address);
       address = next ? URL.createObjectURL(next.blob) : "";
       seen = next;
-      face = face < 0 && all ? -1 : 0;
+      if (!all) face = 0;
       drawn();
     },
     say(text, wrong = false) {
@@ -134,6 +127,8 @@ function well(name, { all, onfiles, onface, onremove }) {
       said.classList.toggle("bad", wrong);
     },
     seen: () => seen,
+    rank: () => face,
+    found: () => (seen?.faces.length ?? 0) > Math.max(0, face),
     face: () => (face < 0 ? "all" : face ? String(face + 1) : "largest"),
     focus: () => add.focus(),
   };
@@ -141,12 +136,14 @@ function well(name, { all, onfiles, onface, onremove }) {
 
 /**
  * Fills root with the panel of fusing. The target is the photo that is selected in the sheet; while the slider
- * moves, `view` (of compare) shows it fused, small. `refused(error)` and `toast(text)` tell; `onfiles(files)` takes
- * photos for the sheet. Gives {options, wish()}: `options` are the names that the panel sets itself;
- * `wish()` is {files, options} that go beside the photos, or null, and then it has told what is missing.
+ * moves, `onpreview({entry, blob, faces})` gets it fused, small; not where `busy()` says that the page makes one itself.
+ * `refused(error)` and `toast(text)` tell; `onfiles(files)` takes photos for the sheet.
+ * Gives {options, wish(), take(file), again(), still()}: `options` are the names that the panel sets itself;
+ * `wish()` is {files, options} that go beside the photos, or null, and then it has told what is missing;
+ * `take` sets the source; `again` and `still` begin and end a preview.
  */
-export function fuse(root, { view, refused, toast, onfiles }) {
-  const kept = { blend: BLEND, consent: false, ...remembered() };
+export function fuse(root, { onpreview, busy, refused, toast, onfiles }) {
+  const kept = { blend: BLEND, consent: false, ...recall(KEPT) };
   const cache = new Map(); // what was looked at, by entry
   let file = null; // the source
   let entry = null; // the target
@@ -175,11 +172,10 @@ export function fuse(root, { view, refused, toast, onfiles }) {
     note,
   );
 
-  function keep(change) {
+  function prefer(change) {
     Object.assign(kept, change);
-    try {
-      localStorage.setItem(KEPT, JSON.stringify(kept));
-    } catch { /* it is only forgotten */ }
+    keep(KEPT, kept);
+    again();
   }
 
   const active = () => state.task === "fuse";
@@ -199,8 +195,10 @@ export function fuse(root, { view, refused, toast, onfiles }) {
 
   function said() {
     const more = state.entries.length - 1;
-    const several = more > 0 ? t("fuse.more", { n: more }) : "";
-    if (target.seen()) target.say(target.seen().faces.length ? several : t("fuse.no-face"), !target.seen().faces.length);
+    const rank = target.rank() + 1;
+    const several = more > 0 ? t(rank > 1 ? "fuse.more.face" : "fuse.more", { n: more, face: rank }) : "";
+    const none = target.seen()?.faces.length ? t("fuse.no-such-face", { n: rank }) : t("fuse.no-face");
+    if (target.seen()) target.say(target.found() ? several : none, !target.found());
     const wanting = missing();
     note.textContent = wanting;
     note.hidden = !wanting;
@@ -225,24 +223,33 @@ export function fuse(root, { view, refused, toast, onfiles }) {
     } catch (error) {
       if (file !== next) return;
       file = null;
-      source.say(words(error), true);
+      source.say(reason(error), true);
     }
     again();
   }
 
   /** The target follows the sheet's selection. */
   function follow() {
-    if (!active()) return flight?.ending.abort();
+    if (!active()) return still();
     if (entry === state.selected) return first();
     entry = state.selected;
     clearTimeout(timer);
     finding?.abort();
-    flight?.ending.abort();
+    still();
     const known = entry && cache.get(entry);
-    target.show(known ?? null);
-    target.say(entry && !known ? t("fuse.looking") : "");
-    if (entry && !known) timer = setTimeout(find, SOON, entry);
+    const wrong = known instanceof Error ? known : entry && unread(entry) ? entry.item.error : null;
+    target.show(wrong ? null : known ?? null);
+    if (wrong) target.say(reason(wrong), true);
+    else target.say(entry && !known ? t("fuse.looking") : "");
+    if (entry && !known && !wrong) timer = setTimeout(find, SOON, entry);
     first();
+  }
+
+  function still() {
+    due = false;
+    flight?.ending.abort();
+    flight = null;
+    root.ariaBusy = "false";
   }
 
   /** Nothing was changed: a photo of a job is shown as it is. */
@@ -262,7 +269,9 @@ export function fuse(root, { view, refused, toast, onfiles }) {
       target.show(seen);
       first();
     } catch (error) {
-      if (error.name !== "AbortError" && entry === mine) target.say(words(error), true);
+      if (error.name === "AbortError") return;
+      if (["decode", "too-large"].includes(error.code)) cache.set(mine, error); // it is not asked again
+      if (entry === mine) target.say(reason(error), true);
     }
   }
 
@@ -272,7 +281,7 @@ export function fuse(root, { view, refused, toast, onfiles }) {
   function again() {
     said();
     const [from, to] = [source.seen(), target.seen()];
-    if (!active() || !kept.consent || !from?.faces.length || !to?.faces.length) return;
+    if (!active() || !kept.consent || !from?.faces.length || !target.found() || busy()) return;
     const of = [from, to, source.face(), target.face()];
     if (flight?.of.every((part, at) => part === of[at])) {
       due = true; // only the slider moved: what comes is nearly right, and the next follows it
@@ -293,9 +302,9 @@ export function fuse(root, { view, refused, toast, onfiles }) {
     try {
       const blob = await photo("fuse", [["source", from.blob], ["target", to.blob]],
         { options: { ...options, ...values(), ...SMALL } }, { signal: own.ending.signal });
-      if (entry === mine && active()) shown(blob, mine, to);
+      if (flight === own && entry === mine && active()) onpreview({ entry: mine, blob, faces: { boxes: to.faces, width: to.width } });
     } catch (error) {
-      due = false;
+      if (flight === own) due = false;
       refused(error);
     }
     if (flight !== own) return;
@@ -304,23 +313,15 @@ export function fuse(root, { view, refused, toast, onfiles }) {
     if (due) again();
   }
 
-  function shown(after, { name, file, item }, { faces, width }) {
-    const unread = item?.error?.code === "decode";
-    view.show({ name, before: file ?? (unread ? null : url(item, "input")), after, faces: { boxes: faces, width } });
-  }
-
   blend.addEventListener("input", () => {
-    keep({ blend: Number(blend.value) });
-    again();
+    prefer({ blend: Number(blend.value) });
   });
   blend.addEventListener("dblclick", () => {
     blend.value = BLEND;
-    keep({ blend: BLEND });
-    again();
+    prefer({ blend: BLEND });
   });
   consent.addEventListener("change", () => {
-    keep({ consent: consent.checked });
-    again();
+    prefer({ consent: consent.checked });
   });
 
   on("selected", follow);
@@ -336,6 +337,9 @@ export function fuse(root, { view, refused, toast, onfiles }) {
 
   return {
     options: OWN,
+    take,
+    still,
+    again: first,
     wish() {
       const wanting = missing();
       if (!wanting) return { files: [["source", file]], options: values() };

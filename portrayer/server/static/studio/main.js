@@ -1,14 +1,12 @@
 // The page put together: photos come in, are worked on as a job, looked at, taken away.
 
 import * as api from "./api.js";
-import { compare } from "./compare.js";
 import { controls, presets } from "./controls.js";
 import { drop, pick } from "./drop.js";
-import { queue, reason } from "./queue.js";
+import { queue, reason, unread } from "./queue.js";
 import { entry, on, running, select, setEntries, setItem, setJob, setOptions, setTask, state } from "./state.js";
 import { duration, label, language, number, onlanguage, rate, speak, t } from "./text.js";
 
-const SAMPLES = []; // names below /static/studio/samples/
 const SMALL = 800; // px of a preview's first look
 const TINY = 360; // px on the contact sheet
 const CALM = 250; // ms without a change before a preview runs
@@ -16,17 +14,20 @@ const TOAST = 8000; // ms
 const UPLOADED = "(uploaded)"; // what the server shows of a picture among a job's options
 
 const $ = (selector) => document.querySelector(selector);
-const view = compare($("#compare"));
 const words = (selector, text) => { $(selector).textContent = text; };
 
 let settings = null; // the controls of the task
-let fusing = null; // the wells of the task "fuse"; they, the device and the history come when they are first wanted
+const beside = {}; // by task: [[name, File]], the pictures among its options
+// These come when they are first wanted: before and after, the wells of the task "fuse", the device, the history.
+let view = null;
+let fusing = null;
 let device = null;
 let jobs = null;
 let sending = null; // {stop, part}: photos on their way to the server
 let folder = ""; // that the photos came from
 let unwatch = () => {};
 let opening = 0;
+let samples = []; // names
 
 // --- saying ---------------------------------------------------------------------------------
 
@@ -57,6 +58,17 @@ function refused(error, again) {
   toast(said.join(": "), again && (!error.status || error.again) ? [t("shell.again"), again] : []);
 }
 
+const parts = {};
+
+/** A part of the page that comes later: its module, and its sheet is there. */
+function part(name) {
+  if (parts[name]) return parts[name];
+  const sheet = Object.assign(document.createElement("link"), { rel: "stylesheet", href: `/static/studio/${name}.css` });
+  const styled = new Promise((resolve) => { sheet.onload = sheet.onerror = resolve; });
+  document.head.append(sheet);
+  return (parts[name] = Promise.all([import(`./${name}.js`), styled]).then(([module]) => module));
+}
+
 const tried = (act) => async (...given) => {
   try { await act(...given); } catch (error) { refused(error, () => tried(act)(...given)); }
 };
@@ -83,7 +95,7 @@ function add(files, left, from) {
 }
 
 function remove(gone) {
-  if (sending || !gone.length) return;
+  if (sending || running() || !gone.length) return; // a job that is under way stays whole
   const at = state.entries.indexOf(gone[0]);
   const rest = state.entries.filter((one) => !gone.includes(one));
   setEntries(rest);
@@ -110,12 +122,12 @@ const wanted = () => (several() ? chosen() : state.entries);
 const run = tried(async () => {
   if (sending || !state.entries.length || !settings) return;
   if (!settings.valid()) return toast(t("error.option"));
-  const beside = settings.files();
+  const files = settings.files();
   const options = settings.values();
   if (state.task === "fuse") {
     const said = fusing.wish();
     if (!said) return; // it has told what is missing
-    beside.push(...said.files);
+    files.push(...said.files);
     Object.assign(options, said.options);
   }
   const entries = wanted();
@@ -124,9 +136,8 @@ const run = tried(async () => {
   standing();
   try {
     const { signal } = sending.stop;
-    const files = [];
     for (const one of entries) files.push(["files", await fileOf(one, signal)]);
-    const job = await api.createJob([...beside, ...files], { task: state.task, options, name: folder }, {
+    const job = await api.createJob(files, { task: state.task, options, name: folder }, {
       signal,
       onprogress: (sent, total) => { sending.part = sent / total; standing(); },
     });
@@ -156,6 +167,7 @@ async function open(id, entries = null) {
     const task = job.task.split("+")[0];
     if (task in state.tasks) {
       const own = Object.entries(job.options).filter(([, value]) => !String(value).endsWith(UPLOADED));
+      delete beside[task];
       setOptions(task, Object.fromEntries(job.task === task ? own : []));
       setTask(task);
       settings?.set(state.options[task]);
@@ -195,9 +207,9 @@ const stop = tried(async () => {
 
 // --- looking --------------------------------------------------------------------------------
 
-const unread = ({ item }) => item?.state === "failed" && item.error?.code === "decode";
 const found = new WeakMap(); // by entry: the faces in it
 let looked = "";
+let preview = null; // {entry, blob, faces}: what the selected photo would become; the newest, whoever made it
 
 async function faces(one) {
   if (!found.has(one)) {
@@ -215,31 +227,43 @@ function look() {
   $("#why").hidden = !why;
   words("#why", why ? [reason(why), why.reason].filter((said, at, all) => said && all.indexOf(said) === at).join(" · ") : "");
   looked = one ? `${one.key} ${one.item?.state} ${one.item?.attempt}` : "";
+  if (!view) return one && viewer();
   if (!one) return view.clear();
   const { item, file, name } = one;
-  const own = trial.entry === one && trial.blob;
+  const own = preview?.entry === one ? preview : null;
   view.show({
     name,
     before: file ?? (unread(one) ? null : api.url(item, "input")),
-    after: own || (item?.state === "done" ? api.url(item, "result") : null),
+    after: own?.blob ?? (item?.state === "done" ? api.url(item, "result") : null),
     matte: !own && item?.state === "done" && state.job?.options.output === "both" ? api.url(item, "matte") : null,
-    faces: unread(one) || state.job?.options.crop ? null : () => faces(one),
+    faces: own?.faces ?? (unread(one) || state.job?.options.crop ? null : () => faces(one)),
   });
 }
 
-view.onstep((by) => {
-  const at = state.entries.indexOf(state.selected) + by;
-  if (state.entries[at]) select(state.entries[at]);
-});
+async function viewer() {
+  const { compare } = await part("compare");
+  if (view) return;
+  view = compare($("#compare"));
+  view.onstep((by) => {
+    const at = state.entries.indexOf(state.selected) + by;
+    if (state.entries[at]) select(state.entries[at]);
+  });
+  look();
+}
+
+/** On a narrow page, what is looked at may have been scrolled away. */
+const show = () => $("#look").scrollIntoView({ block: "nearest" });
 
 // --- trying ---------------------------------------------------------------------------------
 
-const trial = { on: false, entry: null, blob: null, stop: null, timer: 0 };
+const trial = { on: false, stop: null, timer: 0 };
 
 function quit() {
   clearTimeout(trial.timer);
   trial.stop?.abort();
-  Object.assign(trial, { on: false, entry: null, blob: null, stop: null });
+  fusing?.still();
+  Object.assign(trial, { on: false, stop: null });
+  preview = null;
   trying(false);
 }
 
@@ -249,10 +273,14 @@ function trying(busy) {
   button.ariaBusy = String(busy);
 }
 
+/** Everything that is set, pictures too. */
+const whole = () => ({ ...settings.values(), ...Object.fromEntries(settings.files()) });
+
 /** One photo with these options, small where `side` says so. */
 async function sample(one, options, side, signal) {
-  const files = settings.files();
   const given = { ...options };
+  const files = Object.entries(given).filter(([, value]) => value instanceof File);
+  for (const [name] of files) delete given[name];
   if (state.task === "fuse") {
     const said = fusing.wish();
     if (!said) throw new DOMException("", "AbortError");
@@ -267,6 +295,7 @@ async function sample(one, options, side, signal) {
 
 /** The selected photo with the settings as they are: small at once, then as it will be. */
 async function attempt() {
+  clearTimeout(trial.timer);
   trial.stop?.abort();
   const one = state.selected;
   if (!trial.on || !one || unread(one) || !settings?.valid()) return;
@@ -275,9 +304,9 @@ async function attempt() {
   trying(true);
   try {
     for (const side of [SMALL, 0]) {
-      const blob = await sample(one, settings.values(), side, signal);
+      const blob = await sample(one, whole(), side, signal);
       signal.throwIfAborted();
-      Object.assign(trial, { entry: one, blob });
+      preview = { entry: one, blob };
       look();
     }
     say(t("shell.tried"));
@@ -289,54 +318,40 @@ async function attempt() {
 }
 
 function changed(values) {
+  beside[state.task] = settings.files();
   setOptions(state.task, values);
+  soon();
+}
+
+/** Whether a trial is on: then there is another one in a moment. */
+function soon() {
   clearTimeout(trial.timer);
-  if (trial.on) trial.timer = setTimeout(attempt, CALM);
+  if (!trial.on) return false;
+  trial.stop?.abort();
+  trial.timer = setTimeout(attempt, CALM);
+  return true;
+}
+
+function begin() {
+  fusing?.still();
+  trial.on = true;
+  show();
+  attempt();
 }
 
 // --- the contact sheet ----------------------------------------------------------------------
 
-let sheet = null; // ends what is under way
-
-function contact() {
+async function contact() {
   const one = state.selected;
-  if (!one) return;
-  const ending = (sheet = new AbortController());
-  const task = state.tasks[state.task];
-  const all = [{ name: "", title: t("sheet.now"), options: settings.values() }, ...presets(task)];
-  const cards = all.map((preset) => {
-    const frame = Object.assign(document.createElement("span"), { className: "view" });
-    const card = Object.assign(document.createElement("button"), { type: "button", ariaBusy: "true" });
-    card.append(frame, preset.title);
-    card.onclick = () => {
-      settings.set(preset.options);
+  const { sheet } = await part("sheet");
+  sheet($("#sheet"), [{ title: t("sheet.now"), options: whole() }, ...presets(state.tasks[state.task])], {
+    make: (options, signal) => sample(one, options, TINY, signal),
+    onpick(options) {
+      settings.set(options);
       changed(settings.values());
-      $("#sheet").close();
-      trial.on = true;
-      attempt();
-    };
-    return { preset, frame, card };
+      begin();
+    },
   });
-  $("#sheet .body").replaceChildren(...cards.map(({ card }) => card));
-  $("#sheet").showModal();
-  const rest = [...cards];
-  const next = async () => {
-    for (let each; (each = rest.shift()) && !ending.signal.aborted;) {
-      const { preset, frame, card } = each;
-      try {
-        const blob = await sample(one, preset.options, TINY, ending.signal);
-        const image = Object.assign(new Image(), { src: URL.createObjectURL(blob), alt: "" });
-        image.onload = () => URL.revokeObjectURL(image.src);
-        frame.replaceChildren(image);
-      } catch (error) {
-        if (error.name === "AbortError") return;
-        frame.append(Object.assign(document.createElement("small"), { textContent: reason(error) }));
-      }
-      card.ariaBusy = "false";
-    }
-  };
-  next();
-  next(); // two at a time
 }
 
 // --- taking away ----------------------------------------------------------------------------
@@ -363,12 +378,14 @@ const saveAll = tried(async () => {
 
 // --- what is to be read beside the photos ---------------------------------------------------
 
+const are = (word) => state.entries.filter(({ item }) => item?.state === word).length;
+
 function counted(part, over, busy, some) {
   const { job, entries } = state;
   const parts = sending ? [t("shell.sending", { n: Math.floor(100 * part) })]
     : some ? [t("shell.chosen", { n: some })]
     : busy ? [`${number(over)} / ${number(job.total)}`, job.rate && t("shell.rate", { n: rate(job.rate) }), job.eta && t("shell.eta", { time: duration(job.eta) })]
-    : job ? [t("shell.finished", { n: job.done }), job.failed && t("jobs.failed", { n: job.failed }), job.canceled && t("jobs.canceled", { n: job.canceled })]
+    : job ? [t("shell.finished", { n: are("done") }), are("failed") && t("jobs.failed", { n: are("failed") }), are("canceled") && t("jobs.canceled", { n: are("canceled") })]
     : [t(entries.length ? "shell.count" : "shell.none", { n: entries.length })];
   return parts.filter(Boolean).join(" · ");
 }
@@ -409,17 +426,13 @@ function standing() {
 const tabs = [...document.querySelectorAll("#tasks [role=tab]")];
 
 async function wells() {
-  const [{ fuse }] = await Promise.all([import("./fuse.js"), styled("fuse")]);
-  fusing ??= fuse($("#fuse"), { view, refused, toast, onfiles: (files) => add(files, 0, "") });
+  const { fuse } = await part("fuse");
+  fusing ??= fuse($("#fuse"), {
+    refused, toast, busy: soon, onfiles: (files) => add(files, 0, ""),
+    onpreview: (made) => { if (!trial.on && !sending) { preview = made; look(); } },
+  });
   if (state.task === "fuse") task();
 }
-
-/** The sheet of a part that comes later. */
-const styled = (name) => new Promise((resolve) => {
-  const sheet = Object.assign(document.createElement("link"), { rel: "stylesheet", href: `/static/studio/${name}.css` });
-  sheet.onload = sheet.onerror = resolve;
-  document.head.append(sheet);
-});
 
 function task() {
   if (state.task === "fuse" && !fusing) wells();
@@ -437,7 +450,7 @@ function task() {
   const row = state.tasks[state.task];
   if (row && (fusing || state.task !== "fuse")) {
     settings = controls($("#controls"), row, { without: state.task === "fuse" ? fusing.options : [] });
-    settings.set(state.options[state.task] ?? {});
+    settings.set({ ...state.options[state.task], ...Object.fromEntries(beside[state.task] ?? []) });
     settings.onchange(changed);
   }
   $("#open-sheet").hidden = !row || presets(row).length < 2;
@@ -479,13 +492,20 @@ api.onlocked(() => new Promise((resolve) => {
 
 // --- together -------------------------------------------------------------------------------
 
-queue($("#grid"), { onopen: () => $("#compare .stage").focus(), onremove: remove });
+queue($("#grid"), { onopen: () => $("#compare .stage")?.focus(), onremove: remove });
 drop({ onfiles: add });
 
 on("task", task);
-on("selected", () => { look(); if (trial.on) attempt(); });
+on("selected", () => {
+  preview = null;
+  look();
+  if (state.selected) show();
+  soon();
+});
 on("entry", (one) => {
-  if (one === state.selected && looked !== `${one.key} ${one.item?.state} ${one.item?.attempt}`) look();
+  if (one !== state.selected || looked === `${one.key} ${one.item?.state} ${one.item?.attempt}`) return;
+  if (!trial.on) preview = null; // it is being done
+  look();
 });
 for (const event of ["job", "entries", "chosen", "selected"]) on(event, standing);
 
@@ -499,14 +519,16 @@ $("#save-one").onclick = () => save(api.url(state.selected.item, "result"));
 $("#save-all").onclick = saveAll;
 $("#run").onclick = run;
 $("#try").onclick = () => {
-  if (trial.on) { quit(); look(); } else { trial.on = true; attempt(); }
+  if (!trial.on) return begin();
+  quit();
+  look();
+  if (state.task === "fuse") fusing.again();
 };
 $("#open-sheet").onclick = contact;
-$("#sheet").onclose = () => sheet?.abort();
 $("#open-history").onclick = async () => {
   $("#history").showModal();
   if (!jobs) {
-    const { history } = await import("./history.js");
+    const { history } = await part("history");
     jobs ??= history($("#history .body"), {
       onopen: tried(async (job) => { $("#history").close(); if (!sending) await open(job.id); }),
       ongone: (id) => { if (state.job?.id === id) { leave(); setEntries([]); } },
@@ -522,17 +544,17 @@ $("#open-device").onclick = async () => {
   box.hidden = !box.hidden;
   $("#open-device").ariaExpanded = String(!box.hidden);
   if (device) return;
-  const [{ panel }] = await Promise.all([import("./panel.js"), styled("panel")]);
+  const { panel } = await part("panel");
   device ??= panel(box);
 };
 for (const button of document.querySelectorAll("dialog [data-close]")) button.onclick = () => button.closest("dialog").close();
 for (const dialog of document.querySelectorAll("#history, #sheet")) {
   dialog.onclick = (event) => { if (event.target === dialog) dialog.close(); };
 }
-$("#samples").hidden = !SAMPLES.length;
 $("#samples").onclick = tried(async () => {
-  const blobs = await Promise.all(SAMPLES.map((name) => fetch(`/static/studio/samples/${name}`).then((answer) => answer.blob())));
-  add(blobs.map((blob, at) => new File([blob], SAMPLES[at], { type: blob.type })), 0, "");
+  const files = await Promise.all(samples.map(api.sample));
+  if (state.task === "fuse" && fusing) fusing.take(files.shift());
+  add(files, 0, "");
   await run();
 });
 
@@ -542,19 +564,26 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !$("#device").hidden) { $("#open-device").click(); $("#open-device").focus(); }
 });
 // In the grid the keys of the view work too, but for the arrows.
-$("#grid").addEventListener("keydown", (event) => { if (!event.defaultPrevented && !event.key.startsWith("Arrow")) view.key(event); });
+$("#grid").addEventListener("keydown", (event) => { if (!event.defaultPrevented && !event.key.startsWith("Arrow")) view?.key(event); });
 
-addEventListener("hashchange", () => {
+/** The job that the address names, if it is still there. */
+async function named() {
   const id = location.hash.slice(1);
-  if (/^[0-9a-f]{8,64}$/.test(id) && id !== state.job?.id) tried(open)(id);
-});
+  if (!/^[0-9a-f]{8,64}$/.test(id) || id === state.job?.id) return;
+  const { jobs: found } = await api.jobs({ search: id });
+  if (found.some((job) => job.id === id)) return open(id);
+  globalThis.history.replaceState(null, "", location.pathname + (state.job ? `#${state.job.id}` : ""));
+  toast(t("error.unknown-job"));
+}
+
+addEventListener("hashchange", tried(named));
 addEventListener("beforeunload", (event) => { if (sending) event.preventDefault(); });
 
 function spoken() {
   const button = $("#language");
   button.textContent = language() === "zh" ? "EN" : "中文";
   button.lang = language() === "zh" ? "en" : "zh-CN";
-  button.ariaLabel = language() === "zh" ? "English" : "中文";
+  button.title = language() === "zh" ? "English" : "中文";
   standing();
 }
 $("#language").onclick = () => speak(language() === "zh" ? "en" : "zh");
@@ -566,13 +595,7 @@ task();
 tried(async () => {
   for (const each of await api.tasks()) state.tasks[each.name] = each;
   task();
-  const id = location.hash.slice(1);
-  if (!/^[0-9a-f]{8,64}$/.test(id)) return;
-  try {
-    await open(id);
-  } catch (error) {
-    if (error.status !== 404) throw error;
-    globalThis.history.replaceState(null, "", location.pathname);
-    toast(t("error.unknown-job"));
-  }
+  await named();
+  samples = await api.samples();
+  $("#samples").hidden = !samples.length;
 })();

@@ -98,7 +98,7 @@ function drawn(report) {
 /** The device panel in root: see the head of this file. */
 export function panel(root) {
   let report = null, away = false, seen = false, asking = false, timer = 0;
-  const shown = () => seen && !document.hidden;
+  const shown = () => seen && !root.hidden && !document.hidden;
 
   function show() {
     root.classList.add("panel");

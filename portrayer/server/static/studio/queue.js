@@ -1,6 +1,7 @@
 // The photos of the sheet as a grid of which only what is seen is in the page; and their small pictures.
 
-import { kind, picture } from "./api.js";
+import { picture, sent } from "./api.js";
+import { make } from "./make.js";
 import { on, select, state } from "./state.js";
 import { either, onlanguage, t } from "./text.js";
 
@@ -11,12 +12,13 @@ const SMALL = 256; // px of a small picture made here
 const AT_ONCE = 4; // small pictures; a browser has six connections, and one is the job's
 const KEPT = 600; // small pictures that are remembered
 const LATER = 5000; // ms before a small picture that the server could not give now is asked for again
+const LIGHT = 4 << 20; // bytes of a photo that is fetched for its small picture
+const UNREAD = ["decode", "too-large"]; // failures of photos that no small picture is made of either
 const CALM = 60; // ms without scrolling before small pictures are asked for
 
 /** A grid in `root`, over state.entries. `onopen(entry)`: Enter; `onremove(entries)`: Delete. */
 export function queue(root, { onopen, onremove }) {
-  const space = make("div", "space");
-  space.role = "presentation";
+  const space = make("div", { class: "space", role: "presentation" });
   root.role = "listbox";
   root.tabIndex = 0;
   root.ariaMultiSelectable = "true";
@@ -85,14 +87,8 @@ export function queue(root, { onopen, onremove }) {
   }
 
   function made() {
-    const tile = { root: make("div", "photo"), image: make("img"), name: make("span", "name"), state: make("span", "state") };
-    const frame = make("div", "thumb");
-    tile.root.role = "option";
-    tile.image.alt = "";
-    tile.image.decoding = "async";
-    tile.image.draggable = false;
-    frame.append(tile.image);
-    tile.root.append(frame, tile.name, tile.state);
+    const tile = { image: make("img", { alt: "", decoding: "async", draggable: "false" }), name: make("span", { class: "name" }), state: make("span", { class: "state" }) };
+    tile.root = make("div", { class: "photo", role: "option" }, make("div", { class: "thumb" }, tile.image), tile.name, tile.state);
     space.append(tile.root);
     return tile;
   }
@@ -196,8 +192,6 @@ export function queue(root, { onopen, onremove }) {
   measure();
 }
 
-const make = (name, className = "") => Object.assign(document.createElement(name), { className });
-
 /** How an entry stands: a word, and what is said of it. */
 export function standing({ item }) {
   if (!item) return ["new", t("queue.new")];
@@ -208,6 +202,9 @@ export function standing({ item }) {
 
 /** Why something failed, in the page's language. */
 export const reason = (error) => either(`error.${error?.code}`) ?? error?.reason ?? error?.title ?? t("error.other");
+
+/** Whether this photo is known not to be one that can be read. */
+export const unread = ({ item }) => item?.state === "failed" && UNREAD.includes(item.error?.code);
 
 // --- small pictures -------------------------------------------------------------------------
 
@@ -272,8 +269,10 @@ const version = ({ key, file, item }) =>
 async function load({ file, item }, signal) {
   if (item?.state === "done") return picture(item, "thumbnail", signal);
   if (file) return made(file, signal);
-  if (item.error?.code === "decode" || !(await kind(item, signal)).startsWith("image/")) return null;
-  return picture(item, "thumbnail", signal);
+  if (unread({ item })) return null;
+  if (item.state === "failed") return picture(item, "thumbnail", signal); // it was read
+  const blob = await sent(item, LIGHT, signal); // whether it can be read is not known
+  return blob && made(blob, signal);
 }
 
 async function made(file, signal) {

@@ -2,8 +2,9 @@
 // {key, name, file, item}: `file` where the photo is at hand, `item` (as the API shows it) once it was sent.
 
 import { settled } from "./api.js";
+import { keep, recall } from "./kept.js";
 
-const KEPT = "portrayer.options";
+const KEPT = "options";
 const ears = {};
 let keys = 0;
 
@@ -16,7 +17,7 @@ export const state = {
   items: new Map(), // entry by its item's id
   selected: null, // the entry that is compared
   chosen: new Set(),
-  options: kept(), // by task: what differs from the defaults
+  options: recall(KEPT), // by task: what differs from the defaults
 };
 
 /** Hear of "task", "job", "entries", "entry" (one changed), "selected", "chosen", "options"; gives its end. */
@@ -79,10 +80,6 @@ export function select(entry, chosen = entry ? [entry] : []) {
 /** What differs from a task's defaults. */
 export function setOptions(task, options) {
   state.options[task] = options;
-  try { localStorage.setItem(KEPT, JSON.stringify(state.options)); } catch { /* private or full */ }
+  keep(KEPT, state.options);
   tell("options", task, options);
-}
-
-function kept() {
-  try { return JSON.parse(localStorage.getItem(KEPT)) ?? {}; } catch { return {}; }
 }

@@ -82,7 +82,7 @@ class Result:
         if getattr(self.options, "output", "") == "both" and self.matte is not None:
             grey = np.rint(self.matte * 255).astype(np.uint8)
             matte = codec.encode(grey, "png", credits=self.credits)
-            files.write(path.with_name(f"{path.stem}.matte.png"), matte)
+            files.write(files.matte_of(path), matte)
         files.write(path, blob)
         return len(blob)
 

@@ -114,8 +114,9 @@ def task_command(task: Task) -> None:
     ) -> int:
         from portrayer.cli import consent, folder, photo
         from portrayer.cli.pairs import groups
-        from portrayer.cli.request import Request, essential
+        from portrayer.cli.request import Request
         from portrayer.settings import load
+        from portrayer.tasks.options import essential, read
         from portrayer.tasks.presets import applied
 
         settings = load(
@@ -132,7 +133,7 @@ def task_command(task: Task) -> None:
         word = {OPTION: True} if consent.wanted(task.options) else {}
         # A wrong option is told before anything is loaded.
         values = applied(preset, task.name, options, settings.presets) | word
-        wish = essential(task.name, values)
+        wish = essential(read(task.options, values))
         asked = groups(task.inputs, inputs or (), pairs)
         stdin = any(photos is None for _, photos in asked)
         out = out or ("-" if stdin else "")

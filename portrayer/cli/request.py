@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from portrayer.errors import InputError
 from portrayer.tasks import TASKS
-from portrayer.tasks.options import options, pictures, read
+from portrayer.tasks.options import pictures
 
 READABLE = ".jpg .jpeg .jpe .jfif .png .webp .bmp .dib .tif .tiff"
 UNREADABLE = ".gif .heic .heif .avif .jxl .jp2"  # tried all the same, so that the reason is told
@@ -26,10 +26,10 @@ Entry: TypeAlias = tuple[Path, Path]
 class Request:
     """Photos and folders, a task with its options, and where the results go.
 
-    ``options``: as :func:`essential` gives them. ``inputs``: None for stdin. ``output``: None for
-    stdout, else a file or a folder. ``beside``: for a task of several inputs, the photos that come
-    before each of ``inputs``, by the inputs' names, absolute. ``alone``: whether no other request
-    is made with it.
+    ``options``: those that differ from the defaults. ``inputs``: None for stdin. ``output``: None
+    for stdout, else a file or a folder. ``beside``: for a task of several inputs, the photos that
+    come before each of ``inputs``, by the inputs' names, absolute. ``alone``: whether no other
+    request is made with it.
 
     Raises:
         InputError: an input does not exist, or the output is not for these inputs.
@@ -96,16 +96,6 @@ class Request:
 def names_file(path: Path) -> bool:
     """Whether a path that may not exist yet is meant to be a picture, going by its name."""
     return path.suffix.lower() in ENDINGS
-
-
-def essential(task: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that differ from the defaults, checked and typed: one wish, however it was written.
-
-    Raises :class:`InvalidOption`.
-    """
-    chosen = read(TASKS[task].options, values)
-    given = ((o, getattr(chosen, o.field)) for o in options(TASKS[task].options))
-    return {o.name: value for o, value in given if value != o.default}
 
 
 def find(request: Request) -> Iterator[Entry]:

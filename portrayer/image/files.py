@@ -17,6 +17,7 @@ from portrayer.errors import OutputError
 
 _HOST = f"{zlib.crc32(platform.node().encode()):08x}"  # a folder may be shared between machines
 _TEMPORARY = re.compile(r"\.portrayer-([0-9a-f]{8})-(\d+)-[0-9a-f]{16}\.part")
+MATTE = ".matte.png"  # the end of a name
 _STALE = 24 * 3600.0  # seconds after which a temporary is nobody's, whoever began it
 
 _REASONS: Mapping[int, str] = {
@@ -33,6 +34,11 @@ _REASONS: Mapping[int, str] = {
     errno.ELOOP: "its path goes in circles",
     errno.EIO: "the disk has failed",
 }
+
+
+def matte_of(path: Path) -> Path:
+    """Where the matte lies that is written beside the picture at ``path``."""
+    return path.with_name(f"{path.stem}{MATTE}")
 
 
 def write(path: Path, blob: bytes | memoryview) -> None:
@@ -59,7 +65,7 @@ def write(path: Path, blob: bytes | memoryview) -> None:
         number = error.errno if isinstance(error, OSError) else None
         reason = _REASONS.get(number or 0) or getattr(error, "strerror", None) or str(error)
         raise OutputError(f"{str(path)!r} cannot be written: {reason}") from error
-    _settle(path.parent)
+    settle(path.parent)
 
 
 def sweep(folder: Path) -> None:
@@ -90,8 +96,8 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def _settle(folder: Path) -> None:
-    """Make the move itself outlast a power cut, where the system can."""
+def settle(folder: Path) -> None:
+    """Make what was moved in ``folder`` outlast a power cut, where the system can."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

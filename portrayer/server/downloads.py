@@ -11,14 +11,13 @@ from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
 from portrayer.errors import DecodeError, NotReady
-from portrayer.image import sniff
+from portrayer.image import files, sniff
 from portrayer.jobs.record import Item, State
 from portrayer.jobs.store import Store
 from portrayer.server import archive
 from portrayer.server.views import why
 
 HEAD = 4096  # bytes in which a picture says what it is
-SECOND = ".matte.png"  # the end of the file beside a result, for output=both
 
 
 class Held(Response):
@@ -43,7 +42,7 @@ def result(item: Item) -> Path:
 def matte(item: Item) -> Path:
     """Where the matte beside a finished photo lies; :class:`NotReady` where there is none."""
     result(item)
-    path = _second(item)
+    path = files.matte_of(Path(item.target))
     if not path.is_file():
         raise NotReady(f"photo {item.id} has no matte beside it: output=both makes one")
     return path
@@ -56,7 +55,7 @@ def called(item: Item) -> str:
 
 def matte_called(item: Item) -> str:
     """The name the matte beside it is saved under."""
-    return _named(item, SECOND)
+    return _named(item, files.MATTE)
 
 
 def sent(item: Item) -> str:
@@ -70,10 +69,12 @@ def results(store: Store, job: str) -> tuple[int, Iterator[bytes]]:
     failed = list(store.items(job, State.FAILED))
     if not done:
         raise NotReady(f"nothing of job {job} is done")
-    paths = [(item.label, Path(item.target)) for item in done]
-    paths += [(item.label, path) for item in done if (path := _second(item)).is_file()]
-    ends = [(label, SECOND if path.name.endswith(SECOND) else path.suffix) for label, path in paths]
-    entries = zip(archive.names(ends), (path for _, path in paths), strict=True)
+    made = [(item.label, Path(item.target)) for item in done]
+    rows = [(label, path.suffix, path) for label, path in made]
+    beside = ((label, files.matte_of(path)) for label, path in made)
+    rows += [(label, files.MATTE, path) for label, path in beside if path.is_file()]
+    names = archive.names([(label, end) for label, end, _ in rows])
+    entries = zip(names, (path for *_, path in rows), strict=True)
     lines = (f"{item.label}: {failure.reason}" for item in failed if (failure := why(item)))
     return archive.stream(entries, {"failed.txt": "\n".join([*lines, ""])} if failed else {})
 
@@ -100,8 +101,3 @@ def mime(path: Path) -> str:
 def _named(item: Item, suffix: str) -> str:
     [name] = archive.names([(item.label, suffix)])
     return name
-
-
-def _second(item: Item) -> Path:
-    path = Path(item.target)
-    return path.with_name(f"{path.stem}{SECOND}")

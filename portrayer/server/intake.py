@@ -101,11 +101,12 @@ def put(store: Store, shelf: Shelf, arrival: Arrival, asked: Wish, key: str | No
     return job
 
 
-def _moved(value: Any, old: str, new: str) -> Any:
+def _moved(options: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
     """Options with the paths of files that move from ``old`` to ``new``."""
-    if isinstance(value, Mapping):
-        return {name: _moved(each, old, new) for name, each in value.items()}
-    return value.replace(old, new, 1) if isinstance(value, str) else value
+    return {
+        name: value.replace(old, new, 1) if isinstance(value, str) else value
+        for name, value in options.items()
+    }
 
 
 def _called(asked: Wish) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping
@@ -65,7 +64,7 @@ class Shelf:
         (folder / "out").mkdir(parents=True)
         self.incoming(id).rename(self.photos(id))
         for changed in (folder, folder.parent):
-            _settle(changed)
+            files.settle(changed)
 
     def forget(self, id: str) -> None:
         """What was not kept leaves nothing behind."""
@@ -165,13 +164,3 @@ def _changed(folder: Path) -> int:
         return folder.stat().st_mtime_ns
     except OSError:
         return 0
-
-
-def _settle(folder: Path) -> None:
-    """What was moved in a folder reaches the disk, where the system can say so."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

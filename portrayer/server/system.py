@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import asdict
 from typing import Any
 
 import psutil
@@ -90,15 +91,7 @@ def _report(service: Service) -> dict[str, Any]:
             "oldest": standing.oldest,
         },
         "memory": {"process": memory, "available": available()},
-        "gpus": [
-            {
-                "name": gpu.name,
-                "utilisation": gpu.utilisation,
-                "memory_used": gpu.memory_used,
-                "memory_total": gpu.memory_total,
-            }
-            for gpu in utilisation()
-        ],
+        "gpus": [asdict(gpu) for gpu in utilisation()],
         "devices": [],
     }
     if service.studio is None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from portrayer.errors import OutputError
+from portrayer.image import files
 from portrayer.server.bodies import reader
 from portrayer.server.refusal import DiskFull, UploadTooLarge
 
@@ -180,12 +181,7 @@ class Intake:
 
     def form(self) -> Form:
         """All of it, once it is certain to outlast a power cut."""
-        with suppress(OSError):  # not every system opens folders
-            handle = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+        files.settle(self.folder)
         fields = {name: tuple(values) for name, values in self._fields.items()}
         return Form(fields, tuple(self.files))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -130,12 +131,7 @@ def job_view(
         priority=job.priority,
         state=state(counts),
         created=job.created,
-        total=counts.total,
-        queued=counts.queued,
-        running=counts.running,
-        done=counts.done,
-        failed=counts.failed,
-        canceled=counts.canceled,
+        **asdict(counts),
         rate=rate,
         eta=eta,
     )

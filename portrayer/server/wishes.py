@@ -16,7 +16,7 @@ from portrayer.settings import Settings
 from portrayer.tasks import presets, task
 from portrayer.tasks.chain import AND
 from portrayer.tasks.enhancement import RESTORERS
-from portrayer.tasks.options import options, pictures, read, values
+from portrayer.tasks.options import essential, options, pictures, read, values
 from portrayer.tasks.task import Task
 
 PHOTO = ("files", "file", "photo", "image", "")  # what the last input may be called as well
@@ -75,12 +75,6 @@ def wish(form: Form, settings: Settings, name: str = "") -> Wish:
     kept = essential(chosen)
     called = UNSEEN.sub("", _one(form, "name")).strip()[:200]
     return Wish(row, kept, chosen, beside, photos, called, _priority(form))
-
-
-def essential(chosen: Any) -> dict[str, Any]:
-    """The options that are not as they are by default."""
-    default = {option.name: option.default for option in options(type(chosen))}
-    return {name: value for name, value in values(chosen).items() if value != default[name]}
 
 
 def file_fields(row: Task) -> list[str]:

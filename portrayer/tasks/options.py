@@ -111,6 +111,12 @@ def values(chosen: object) -> dict[str, Any]:
     return {o.name: attrgetter(o.field)(chosen) for o in options(type(chosen))}
 
 
+def essential(chosen: object) -> dict[str, Any]:
+    """Of :func:`values`, those that differ from the defaults: one wish, however it was written."""
+    default = {o.name: o.default for o in options(type(chosen))}
+    return {name: value for name, value in values(chosen).items() if value != default[name]}
+
+
 def pictures(cls: type, values: Mapping[str, Any]) -> dict[str, str]:
     """The paths of the pictures that ``values`` of an option dataclass name, by option.
 

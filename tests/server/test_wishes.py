@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from portrayer.errors import InvalidOption
 from portrayer.server.refusal import InvalidRequest
 from portrayer.server.upload import Form, Upload
-from portrayer.server.wishes import essential, wish
+from portrayer.server.wishes import wish
 from portrayer.settings import Settings
 from portrayer.tasks import TASKS, task
-from portrayer.tasks.options import Option, options, read
+from portrayer.tasks.options import Option, essential, options, read
 
 PHOTO = Upload("photo", "me.jpg", Path("/at/000000"), 1, "0" * 64)
 DEEP = "[" * 900 + "]" * 900  # about as deep as JSON may be read

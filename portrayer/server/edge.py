@@ -53,9 +53,8 @@ class Guard:
 
     With a ``token``: who sends it as ``X-Api-Key`` or ``Authorization: Bearer``, and browsers that
     were given :func:`session` for it; the probes and what lies at or below ``open`` are for
-    everyone. Without: who calls the server by a loopback
-    name or one of ``hosts``, as no page can that had its own name point here. In both cases no
-    page of another site may change anything.
+    everyone. Without: who calls the server by a loopback name or one of ``hosts``, as no page can
+    that had its own name point here. In both cases no page of another site may change anything.
     """
 
     def __init__(
@@ -98,7 +97,9 @@ class Guard:
         return place != fields.get("host", "").lower() and _name(place) not in self.hosts
 
     def _open(self, path: str) -> bool:
-        return any(path == each or path.startswith(f"{each}/") for each in self.open)
+        # Of "/" itself only the page is meant.
+        below = (f"{each}/" for each in self.open if each != "/")
+        return path in self.open or path.startswith(tuple(below))
 
     def _known(self, fields: Iterable[tuple[bytes, bytes]]) -> bool:
         said = list(fields)

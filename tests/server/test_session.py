@@ -37,5 +37,6 @@ def test_the_page_is_for_everyone_and_foreign_pages_for_nobody(server: Running) 
     """Who has no token yet sees where to give it."""
     with httpx.Client(base_url=server.address, trust_env=False) as browser:
         assert browser.get("/").status_code == 200
+        assert refused(browser.get(f"{server.address}//v1/jobs"), 401)
         foreign = {"origin": "https://elsewhere.example"}
         assert refused(browser.post("/v1/session", json={"token": TOKEN}, headers=foreign), 403)

@@ -16,7 +16,7 @@ import numpy as np
 from score_restoring import Identity
 
 from portrayer import Studio
-from portrayer.cli.demo import samples
+from portrayer.image.samples import portraits
 from portrayer.errors import NoFaceFound
 from portrayer.image import codec
 from portrayer.image.geometry import resize
@@ -31,7 +31,7 @@ def portraits(data: Path) -> list[np.ndarray]:
     rows = [json.loads(x) for x in (data / "portraits/manifest.jsonl").read_text().splitlines()]
     names = [r["photo"] for r in rows if r["split"] == "val" and r.get("points")]
     chosen = np.random.default_rng(7).permutation(names)[: 2 * PAIRS - 2]
-    blobs = [*samples().values(), *((data / "portraits/photo" / n).read_bytes() for n in chosen)]
+    blobs = [*portraits().values(), *((data / "portraits/photo" / n).read_bytes() for n in chosen)]
     return [codec.decode(blob).image for blob in blobs]
 
 

@@ -13,9 +13,12 @@ from portrayer.image.geometry import resize
 from portrayer.image.matte import lift
 from portrayer.types import Image, Matte
 
+Floats = NDArray[np.float32]
+
 COARSE = 512  # long side at which a blurred background is made
 STRIP = 256  # rows at a time that are faded
 FADE = 0.08  # of a box, at each of its edges
+EMPTY = np.float32(1e-4)  # keeps a mean of nothing finite
 WINDOWS = 45, 5  # pixels of the small photo that colours are averaged over, first far, then near
 
 
@@ -32,24 +35,45 @@ def foreground(image: Image, small: Image, matte: Matte) -> Image:
     result = image.copy()
     if not band.any():
         return result
-    a = cv2.merge([alpha] * 3)
-    rest = 1 - a
-    front = back = colour = small.astype(np.float32)
-    for size in WINDOWS:
-        weight = cv2.blur(a, (size, size), borderType=cv2.BORDER_REPLICATE)
-        mean_front = _blur(front * a, size) / (weight + 1e-4)
-        mean_back = _blur(back * rest, size) / (1 - weight + 1e-4)
-        missing = a * (colour - cv2.blendLinear(mean_front, mean_back, alpha, 1 - alpha))
-        front, back = np.clip(mean_front + missing, 0, 255), mean_back
-    near, far = (np.clip(mean, 0, 255).astype(np.uint8) for mean in (mean_front, mean_back))
+    far, near = WINDOWS
+    front, back = averages(small, small, alpha, far)
+    front, back = averages(unmixed(small, front, back, alpha), back, alpha, near)
     band = cv2.dilate(band, np.ones((3, 3), np.uint8))
-    for box, (front_here, back_here) in lift((near, far), band, height, width):
-        share = matte[box]
-        mixed = cv2.blendLinear(front_here, back_here, share, 1 - share)
-        missing = cv2.subtract(image[box], mixed, dtype=cv2.CV_32F)
-        missing = cv2.multiply(missing, cv2.merge([share] * 3))
-        result[box] = cv2.add(front_here, missing, dtype=cv2.CV_8U)
+    for box, (front_here, back_here) in lift((front, back), band, height, width):
+        result[box] = cv2.convertScaleAbs(unmixed(image[box], front_here, back_here, matte[box]))
     return result
+
+
+def averages(
+    front: NDArray[Any], back: NDArray[Any], matte: Matte, size: int
+) -> tuple[Floats, Floats]:
+    """The mean colours (h, w, 3), 0..255, of foreground and background in a square around each
+    pixel.
+    """
+    front = cv2.multiply(front, rgb(matte), dtype=cv2.CV_32F)
+    back = cv2.multiply(back, rgb(1 - matte), dtype=cv2.CV_32F)
+    share = _blur(matte, size)
+    return (
+        cv2.multiply(_blur(front, size), rgb(1 / (share + EMPTY))),
+        cv2.multiply(_blur(back, size), rgb(1 / (1 - share + EMPTY))),
+    )
+
+
+def unmixed(image: Image, front: Floats, back: Floats, matte: Matte) -> Floats:
+    """The foreground's colour (h, w, 3), 0..255, where ``image`` mixes it with the background by
+    ``matte``: what is ``front`` on average, corrected by the pixel's own colour.
+
+    front + matte (image - mixed), where mixed = matte front + (1 - matte) back; written as a blend,
+    which OpenCV has a fast path for.
+    """
+    beyond = cv2.add(front, cv2.multiply(cv2.subtract(front, back), rgb(matte)))
+    colour = cv2.blendLinear(image.astype(np.float32), beyond, matte, 1 - matte)
+    return np.clip(colour, 0, 255, out=colour)
+
+
+def rgb(plane: NDArray[Any]) -> Floats:
+    """A plane (h, w) three times, (h, w, 3)."""
+    return cv2.cvtColor(plane, cv2.COLOR_GRAY2RGB)
 
 
 def cutout(colours: Image, matte: Matte) -> Image:
@@ -114,7 +138,7 @@ def cover(back: Image, height: int, width: int) -> Image:
     return resize(np.ascontiguousarray(back[top : top + h, left : left + w]), height, width)
 
 
-def _blur(array: np.ndarray, size: int) -> np.ndarray:
+def _blur(array: NDArray[Any], size: int) -> Floats:
     return cv2.blur(array, (size, size), borderType=cv2.BORDER_REPLICATE)
 
 

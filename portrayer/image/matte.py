@@ -17,7 +17,7 @@ SOFT = 0.02  # mattes this close to 0 or 1 count as decided
 LEAN = 0.4  # what a wide soft area is decided around
 UNSURE = 0.12  # a hole of the person whose mean is above this is filled
 SHIFTS = 0.005, 0.05, 0.5, 5.0  # of the diagonal, until the factorisation exists
-TILE = 192  # pixels a side worked on at once: it stays in cache, and what is decided is skipped
+TILE = 128  # pixels a side worked on at once: it stays in cache, and what is decided is skipped
 
 Floats = NDArray[np.float32]
 Box = tuple[slice, slice]
@@ -58,22 +58,21 @@ def guide(image: Image, matte: Matte, radius: int, eps: float) -> tuple[Floats, 
 
     ``slopes``: (h, w, 3), ``offset``: (h, w), float32.
     """
-    size = (2 * radius + 1, 2 * radius + 1)
-    colour = image.astype(np.float32) / 255
-    mean = cv2.blur(colour, size, borderType=cv2.BORDER_REFLECT)
-    r, g, b = cv2.split(colour)
-    products = cv2.merge([r * r, r * g, r * b, g * g])
-    rr, rg, rb, gg = cv2.split(cv2.blur(products, size, borderType=cv2.BORDER_REFLECT))
-    gb, bb, pm = cv2.split(
-        cv2.blur(cv2.merge([g * b, b * b, matte]), size, borderType=cv2.BORDER_REFLECT)
-    )
-    rp, gp, bp = cv2.split(cv2.blur(colour * matte[..., None], size, borderType=cv2.BORDER_REFLECT))
-    mr, mg, mb = cv2.split(mean)
+    r, g, b = (plane * np.float32(1 / 255) for plane in cv2.split(image))
+    # Plane by plane: a third of the time of the same on interleaved channels.
+    mr, mg, mb, pm = (_mean(plane, radius) for plane in (r, g, b, matte))
     # Covariance of the colours (regularised) and with the matte; the inverse of a symmetric 3x3 by
     # its cofactors.
-    rr, gg, bb = rr - mr * mr + eps, gg - mg * mg + eps, bb - mb * mb + eps
-    rg, rb, gb = rg - mr * mg, rb - mr * mb, gb - mg * mb
-    rp, gp, bp = rp - mr * pm, gp - mg * pm, bp - mb * pm
+    rr = _mean(r * r, radius) - mr * mr + eps
+    gg = _mean(g * g, radius) - mg * mg + eps
+    bb = _mean(b * b, radius) - mb * mb + eps
+    rg, rb, gb = (
+        _mean(one * other, radius) - mean * mother
+        for one, mean, other, mother in ((r, mr, g, mg), (r, mr, b, mb), (g, mg, b, mb))
+    )
+    rp, gp, bp = (
+        _mean(one * matte, radius) - mean * pm for one, mean in ((r, mr), (g, mg), (b, mb))
+    )
     c00, c01, c02 = gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb
     c11, c12, c22 = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
     scale = 1 / (rr * c00 + rg * c01 + rb * c02)
@@ -81,9 +80,13 @@ def guide(image: Image, matte: Matte, radius: int, eps: float) -> tuple[Floats, 
     ag = (c01 * rp + c11 * gp + c12 * bp) * scale
     ab = (c02 * rp + c12 * gp + c22 * bp) * scale
     offset = pm - ar * mr - ag * mg - ab * mb
-    slopes = cv2.blur(cv2.merge([ar, ag, ab]), size, borderType=cv2.BORDER_REFLECT)
-    slopes *= np.float32(1 / 255)
-    return slopes, cv2.blur(offset, size, borderType=cv2.BORDER_REFLECT)
+    slopes = (_mean(plane, radius) * np.float32(1 / 255) for plane in (ar, ag, ab))
+    return cv2.merge([*slopes]), _mean(offset, radius)
+
+
+def _mean(plane: Floats, radius: int) -> Floats:
+    """The mean of (h, w) in a square of ``radius`` around each pixel."""
+    return cv2.blur(plane, (2 * radius + 1,) * 2, borderType=cv2.BORDER_REFLECT)
 
 
 def lift(
@@ -128,11 +131,11 @@ def _spans(length: int, share: float) -> Iterator[tuple[int, int]]:
 
 
 def _around(start: int, stop: int, length: int, full: int) -> tuple[Span, slice]:
-    """The span of [start, stop) with a margin of two, and the part of the resized stretch that is
+    """The span of [start, stop) with a margin of one, and the part of the resized stretch that is
     kept.
     """
     scale = full / length
-    low, high = max(0, start - 2), min(length, stop + 2)
+    low, high = max(0, start - 1), min(length, stop + 1)
     target = slice(round(start * scale), round(stop * scale))
     first = round(low * scale)
     size = max(1, round(high * scale) - first)

@@ -16,9 +16,8 @@ import numpy as np
 from score_restoring import Identity
 
 from portrayer import Studio
-from portrayer.image.samples import portraits
 from portrayer.errors import NoFaceFound
-from portrayer.image import codec
+from portrayer.image import codec, samples
 from portrayer.image.geometry import resize
 
 DEGREES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -31,7 +30,10 @@ def portraits(data: Path) -> list[np.ndarray]:
     rows = [json.loads(x) for x in (data / "portraits/manifest.jsonl").read_text().splitlines()]
     names = [r["photo"] for r in rows if r["split"] == "val" and r.get("points")]
     chosen = np.random.default_rng(7).permutation(names)[: 2 * PAIRS - 2]
-    blobs = [*portraits().values(), *((data / "portraits/photo" / n).read_bytes() for n in chosen)]
+    blobs = [
+        *samples.portraits().values(),
+        *((data / "portraits/photo" / n).read_bytes() for n in chosen),
+    ]
     return [codec.decode(blob).image for blob in blobs]
 
 

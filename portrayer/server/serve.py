@@ -90,7 +90,11 @@ def _loopback(host: str) -> bool:
 def _listening(host: str, port: int) -> socket.socket:
     try:
         [family, *_], *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return socket.create_server((host, port), family=family, backlog=2048)
+        sock = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         reason = error.strerror or error
         raise OutputError(f"{host}:{port} cannot be listened on ({reason}): try --port") from error
+    # asyncio does this for sockets that name their protocol, which these do not: an answer's last
+    # packet would wait 40 ms for the client's word that it has those before.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock

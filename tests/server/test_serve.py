@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import httpx
 import pytest
 from PIL import Image as Pillow
 
+from portrayer.server import serve
 from tests.portraits import admiral
 
 from .running import TOKEN, Running, log, serving
@@ -54,6 +56,15 @@ def test_a_taken_port_is_told(server: Running, tmp_path: Path) -> None:
     assert refusal.returncode == 3
     [line] = refusal.stderr.splitlines()
     assert "--port" in line
+
+
+def test_the_last_packet_of_an_answer_does_not_wait() -> None:
+    """Connections send at once, whatever the client has not acknowledged yet."""
+    with serve._listening("127.0.0.1", 0) as sock:
+        with socket.create_connection(sock.getsockname()[:2]):
+            accepted, _ = sock.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_only_who_has_the_token_is_served(server: Running) -> None:

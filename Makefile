@@ -5,15 +5,18 @@ OUT ?= out
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check -qq
+PHOTOS ?=
+REMBG ?= $(wildcard $(VENV)/bin/rembg)
+ON_GPU := $(RUN) -m portrayer bench --require-gpu --batch 1,2,4,8,16,32,64
 STAMP := $(VENV)/.installed
 OLD := import sys; sys.exit(sys.version_info < (3, 11) and "Portrayer needs Python 3.11 or newer and \
 	this is %d.%d: name another, as in make PYTHON=python3.12" % sys.version_info[:2])
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test check bench screenshots clean
+.PHONY: help install demo run test check bench bench-gpu screenshots clean
 
 help: ## say what can be made
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 install: $(STAMP) ## set up .venv with Portrayer and its tools; again costs nothing
 
@@ -38,8 +41,14 @@ check: install ## lint, format, types and the floors
 	@$(RUN) -m mypy --strict portrayer
 	@$(VENV)/bin/lint-imports
 
-bench: install ## measure, side by side with its peers where they are installed
-	@$(RUN) bench/run.py
+bench: install ## measure; with PHOTOS=FOLDER also side by side with its peers
+	@$(RUN) -m portrayer bench $(if $(PHOTOS),--photos "$(PHOTOS)")
+	@$(if $(PHOTOS),$(RUN) bench/run.py "$(PHOTOS)" $(if $(REMBG),--rembg "$(REMBG)"), \
+		echo "Peers need photos: make bench PHOTOS=FOLDER")
+
+bench-gpu: install ## measure on an NVIDIA GPU: both precisions, then with 4 and 6 GiB of it
+	@for precision in float16 float32; do $(ON_GPU) --precision $$precision || exit; done
+	@for memory in 4GiB 6GiB; do $(ON_GPU) --gpu-memory $$memory --hard-cap || exit; done
 
 screenshots: install ## draw docs/screenshots in the system's Chromium
 	@$(PIP) install -c constraints.txt -e ".[browser]"

@@ -52,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: list[str]) -> int:
     import typer
 
-    from portrayer.cli.app import app
+    from portrayer.cli.app import commands
 
-    command = typer.main.get_command(app)
+    command = commands()
     # Typer brings its own copy of Click from 0.2x on, and used the real one before.
     bases = (base for base in typer.BadParameter.__mro__ if issubclass(base, Exception))
     complaint = next(base for base in bases if base.__name__ == "ClickException")

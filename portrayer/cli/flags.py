@@ -9,9 +9,8 @@ from typing import Any
 
 import typer
 
+from portrayer.cli.late import Command
 from portrayer.tasks.options import Option, options
-
-Command = Callable[..., Any]
 
 
 def task_flags(cls: type, group: str) -> Callable[[Command], Command]:

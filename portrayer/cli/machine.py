@@ -22,3 +22,4 @@ RequireGpu = Annotated[
     bool, typer.Option("--require-gpu", help="fail instead of running on the CPU")
 ]
 Workers = Annotated[int | None, typer.Option(help="photos worked on at once", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from portrayer.cli import main
-from portrayer.cli.app import app, task_command
+from portrayer.cli.app import HELP
 from portrayer.cli.consent import STATEMENT
 from portrayer.cli.pairs import groups
 from portrayer.cli.show import Tally
@@ -74,11 +74,9 @@ PATCHER = Task(
 
 
 @pytest.fixture(autouse=True)
-def _a_task_of_two_photos(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _a_task_of_two_photos(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TASKS, PATCHER.name, PATCHER)
-    task_command(PATCHER)
-    yield
-    app.registered_commands.pop()
+    monkeypatch.setitem(HELP, PATCHER.name, PATCHER.help)
 
 
 @pytest.fixture

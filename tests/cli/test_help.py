@@ -8,12 +8,14 @@ import sys
 import pytest
 
 import portrayer as package
+from portrayer.cli.app import HELP
+from portrayer.tasks import TASKS
 from portrayer.tasks.matting import Matting
 from portrayer.tasks.options import options
 
 from .terminal import portrayer
 
-COMMANDS = ("matte", "enhance", "fuse", "models", "doctor", "presets", "demo")
+COMMANDS = ("matte", "enhance", "fuse", "models", "doctor", "presets", "demo", "bench", "serve")
 
 
 def test_help_answers_without_torch() -> None:
@@ -21,7 +23,7 @@ def test_help_answers_without_torch() -> None:
     program = (
         "import sys, portrayer.cli\n"
         "try: portrayer.cli.main(['--help'])\n"
-        "finally: print(sorted({'torch', 'safetensors', 'pymatting'} & set(sys.modules)))\n"
+        "finally: print(sorted({'torch', 'cv2', 'numpy'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -30,6 +32,12 @@ def test_help_answers_without_torch() -> None:
     listed = [line.split()[0] for line in text if line.startswith("  ") and line.strip()]
     assert set(COMMANDS) <= set(listed)
     assert "..." not in done.stdout.partition("Commands:")[2]  # no sentence is cut short
+
+
+def test_the_list_says_what_the_tasks_say() -> None:
+    """Every task is in it, in its own words."""
+    for name, task in TASKS.items():
+        assert HELP[name] == f"{task.help}."
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])

@@ -1,9 +1,10 @@
-"""The studio page as a person sees it: docs/screenshots/{task}-{width}-{scheme}-{language}.jpg.
+"""The studio page as a person sees it: docs/screenshots/{task}-{width}.jpg.
 
     make screenshots
 
-A server of its own, the two portraits of ``GET /v1/samples``, and Playwright with the system's
-Chromium. What is to be seen is done as a person would: photos dropped, the button pressed.
+On each sheet: English left, Chinese right, light above, dark below. A server of its own, the two
+portraits of ``GET /v1/samples``, and Playwright with the system's Chromium. What is to be seen is
+done as a person would: photos dropped, buttons pressed.
 """
 
 from __future__ import annotations
@@ -18,24 +19,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from playwright.sync_api import sync_playwright
 
+from portrayer.image import codec
+from portrayer.types import Image
+
 FOLDER = Path(__file__).parent / "screenshots"
-QUALITY = 80
-HEIGHTS = {1440: 900, 768: 1024, 390: 844}
-LOCALES = {"en": "en-US", "zh": "zh-CN"}
-SHOTS = (  # task, width, scheme, language
-    ("matte", 1440, "light", "en"),
-    ("enhance", 1440, "light", "en"),
-    ("fuse", 1440, "light", "en"),
-    ("matte", 1440, "dark", "zh"),
-    ("enhance", 1440, "dark", "zh"),
-    ("fuse", 1440, "dark", "zh"),
-    ("matte", 768, "light", "zh"),
-    ("matte", 768, "dark", "en"),
-    ("matte", 390, "light", "en"),
-    ("matte", 390, "dark", "zh"),
-)
+QUALITY = 50
+GUTTER = 8  # px of grey around each shot
+HEIGHTS = {1440: 900, 768: 1024, 390: 844}  # px, by width
+TASKS = ("matte", "enhance", "fuse")
+SCHEMES = ("light", "dark")
+LANGUAGES = ("en", "zh-CN")
 
 DROP = """async (names) => {
   const transfer = new DataTransfer();
@@ -97,9 +93,30 @@ def worked(page: Any, task: str) -> None:
     page.locator("#bar").wait_for(state="hidden")
     page.locator(f"#grid [aria-posinset='{len(names)}']").click()
     page.locator("#compare .stage[data-view=compare]").wait_for()
-    page.mouse.move(0, 0)
-    page.wait_for_load_state("networkidle")
-    page.wait_for_timeout(300)  # the last transition
+
+
+def spoken(page: Any, language: str) -> None:
+    """The page in this language, of the two that it speaks."""
+    html = page.locator("html")
+    if html.get_attribute("lang") != language:
+        page.locator("#language").click()
+        page.locator(f"html[lang={language}]").wait_for()
+
+
+def sheet(page: Any) -> Image:
+    """The page as it stands, in every scheme and language: (H, W, 3)."""
+
+    def shot(scheme: str, language: str) -> Image:
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        spoken(page, language)
+        page.mouse.move(0, 0)
+        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(300)  # the last transition
+        seen = codec.decode(page.screenshot()).image[..., :3]
+        return np.pad(seen, ((GUTTER,) * 2, (GUTTER,) * 2, (0, 0)), constant_values=128)
+
+    rows = [np.hstack([shot(scheme, name) for name in LANGUAGES]) for scheme in SCHEMES]
+    return np.vstack(rows)
 
 
 def main() -> None:
@@ -110,21 +127,17 @@ def main() -> None:
             executable_path=shutil.which("chromium"),
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
-        for task, width, scheme, language in SHOTS:
-            context = browser.new_context(
-                base_url=address,
-                viewport={"width": width, "height": HEIGHTS[width]},
-                color_scheme=scheme,
-                locale=LOCALES[language],
-                reduced_motion="reduce",
-            )
-            page = context.new_page()
-            page.goto("/")
-            worked(page, task)
-            name = f"{task}-{width}-{scheme}-{language}.jpg"
-            page.screenshot(path=FOLDER / name, type="jpeg", quality=QUALITY)
-            print(f"{(FOLDER / name).stat().st_size:8} {name}")
-            context.close()
+        for task in TASKS:
+            for width, height in HEIGHTS.items():
+                page = browser.new_page(
+                    base_url=address, viewport={"width": width, "height": height}, locale="en-US"
+                )
+                page.goto("/")
+                worked(page, task)
+                path = FOLDER / f"{task}-{width}.jpg"
+                path.write_bytes(codec.encode(sheet(page), "jpeg", quality=QUALITY))
+                print(f"{path.stat().st_size:8} {path.name}")
+                page.close()
         browser.close()
 
 

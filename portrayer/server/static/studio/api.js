@@ -14,13 +14,11 @@ export class ApiError extends Error {
 
 // --- who we are -----------------------------------------------------------------------------
 
-let locked = () => Promise.reject(new ApiError(401));
 let unlocking = null;
 
-/** `fn()` is called at a 401 and gives a promise of being let in; what was asked is then asked again. */
-export function onlocked(fn) {
-  locked = fn;
-}
+/** `onlocked(fn)`: fn() is called at a 401 and gives a promise of being let in; what was asked is then asked again. */
+export let onlocked;
+const locked = new Promise((resolve) => { onlocked = resolve; });
 
 /** Show the token; the server keeps it in a cookie that no script reads. ApiError 401: another one. */
 export async function session(token) {
@@ -31,7 +29,7 @@ export async function session(token) {
 }
 
 function unlock() {
-  unlocking ??= Promise.resolve(locked()).finally(() => { unlocking = null; });
+  unlocking ??= locked.then((fn) => fn()).finally(() => { unlocking = null; });
   return unlocking;
 }
 
@@ -59,29 +57,25 @@ async function ask(path, init) {
 }
 
 const json = async (path, init) => (await ask(path, init)).json();
-const post = (path) => json(path, { method: "POST" });
-const plain = (value) => (typeof value === "object" ? JSON.stringify(value) : String(value));
 
-// [[field, File]] and {name: value}; a value that is a file goes as one, an object as JSON.
+// [[field, File]] and {name: value}; an object goes as JSON.
 function form(files, fields) {
   const body = new FormData();
-  for (const [name, value] of Object.entries(fields ?? {})) {
-    if (value instanceof Blob) body.append(name, value, value.name ?? name);
-    else if (value != null) body.append(name, plain(value));
+  for (const [name, value] of Object.entries(fields)) {
+    body.append(name, typeof value === "object" ? JSON.stringify(value) : value);
   }
   for (const [field, file] of files) body.append(field, file, file.name ?? field);
   return body;
 }
 
-const query = (fields) => {
-  const said = Object.entries(fields).filter(([, value]) => value != null && value !== "");
-  return said.length ? `?${new URLSearchParams(said)}` : "";
-};
-
 // --- tasks and the machine ------------------------------------------------------------------
 
-/** The tasks, with the JSON schema of their options, and the presets. */
-export const tasks = () => json("/v1/tasks");
+// The page is drawn from these: asked for as soon as this module is here, whatever else is still to come.
+const early = json("/v1/tasks");
+early.catch(() => {}); // whoever asks hears of it
+
+/** The tasks, with the JSON schema of their options, and the presets; asked for again where that went wrong. */
+export const tasks = () => early.catch(() => json("/v1/tasks"));
 
 /** The names of portraits to try things on. */
 export const samples = () => json("/v1/samples");
@@ -98,7 +92,7 @@ export const system = () => json("/v1/system");
 // --- jobs -----------------------------------------------------------------------------------
 
 /** Many photos: a job, once every one of them is on the server. `onprogress(sent, total)` in bytes. */
-export async function createJob(files, fields, { onprogress, signal } = {}) {
+export async function createJob(files, fields, { onprogress, signal }) {
   const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
   const body = form(files, fields);
   for (let left = TRIES; ;) {
@@ -137,11 +131,10 @@ function upload(path, body, key, onprogress, signal) {
 export const job = (id) => json(`/v1/jobs/${id}`);
 
 /** Jobs, the newest first: {jobs, next}. */
-export const jobs = ({ search, before, limit, signal } = {}) =>
-  json(`/v1/jobs${query({ search, before, limit })}`, { signal });
+export const jobs = ({ search, signal }) => json(`/v1/jobs?${new URLSearchParams({ search })}`, { signal });
 
 /** The photos of a job in the order they came: {items, next}. */
-export const items = (id, cursor = 0) => json(`/v1/jobs/${id}/items${query({ cursor, limit: 1000 })}`);
+export const items = (id, cursor) => json(`/v1/jobs/${id}/items?cursor=${cursor}&limit=1000`);
 
 /** Stop what has not begun: {moved, job}. */
 export const cancel = (id) => json(`/v1/jobs/${id}`, { method: "DELETE" });
@@ -150,7 +143,7 @@ export const cancel = (id) => json(`/v1/jobs/${id}`, { method: "DELETE" });
 export const purge = (id) => json(`/v1/jobs/${id}?purge=true`, { method: "DELETE" });
 
 /** Queue again what failed or was canceled: {moved, job}. */
-export const retry = (id) => post(`/v1/jobs/${id}/retry`);
+export const retry = (id) => json(`/v1/jobs/${id}/retry`, { method: "POST" });
 
 /** Whether nothing of a job will come any more. */
 export const settled = (job) => job.done + job.failed + job.canceled >= job.total;
@@ -189,20 +182,27 @@ export function watch(id, { item, stage, job: told, end, error }) {
 
 // --- photos ---------------------------------------------------------------------------------
 
-/** One photo, now: `path` is a task's name or an address. A Blob, or with `json` {result_b64, faces, ...}. */
-export async function photo(path, files, fields, { json: wanted = false, signal } = {}) {
-  const answer = await ask(path.startsWith("/") ? path : `/v1/${path}`, {
+/** One photo, now. A Blob, or with `json` {result_b64, faces, ...}. */
+export async function photo(task, files, fields, { json: wanted = false, signal } = {}) {
+  const answer = await ask(`/v1/${task}`, {
     method: "POST", body: form(files, fields), signal,
     headers: { Accept: wanted ? "application/json" : "image/*" },
   });
   return wanted ? answer.json() : answer.blob();
 }
 
-/** Where a picture of an item (or of its id) lies: "input", "result", "matte" or "thumbnail". */
-export const url = (item, kind) => `/v1/items/${item.id ?? item}/${kind}`;
+/** Where a picture of an item lies: "input", "result", "matte" or "thumbnail". */
+export const url = (item, kind) => `/v1/items/${item.id}/${kind}`;
 
 /** A picture of an item, as a Blob. */
 export const picture = async (item, kind, signal) => (await ask(url(item, kind), { signal })).blob();
+
+/** The same as a File, under the name that the server saves it by. */
+export async function saved(item, kind) {
+  const answer = await ask(url(item, kind));
+  const [, name] = /filename\*=UTF-8''([^;]+)/.exec(answer.headers.get("Content-Disposition"));
+  return new File([await answer.blob()], decodeURIComponent(name));
+}
 
 /** A photo as it was sent, as a Blob; null where it begins like none, or has more bytes than `most`. */
 export async function sent(item, most, signal) {
@@ -214,4 +214,4 @@ export async function sent(item, most, signal) {
 }
 
 /** Where all results of a job lie. */
-export const zip = (job) => `/v1/jobs/${job.id ?? job}/results.zip`;
+export const zip = (job) => `/v1/jobs/${job.id}/results.zip`;

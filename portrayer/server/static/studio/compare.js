@@ -1,91 +1,17 @@
 // Before and after: one slider, one zoom, whatever photo is shown.
 
+import { gestures } from "./gestures.js";
 import { keep, recall } from "./kept.js";
-import { icon, make } from "./make.js";
+import { make } from "./make.js";
+import { decoded, release, seeThrough } from "./pictures.js";
+import { clamp, placed } from "./place.js";
+import { shape } from "./stage.js";
 import { label, number, onlanguage, t } from "./text.js";
 
 const KEPT = "compare";
-const VIEWS = ["compare", "result", "before", "matte", "faces"];
-const PAPERS = ["checker", "#ffffff", "#000000"];
-const LADDER = [0.05, 0.1, 0.25, 0.33, 0.5, 0.67, 1, 1.5, 2, 3, 4, 6, 8];
-const MOST = 8; // device pixels for a pixel of the photo
-const CRISP = 2; // above this, pixels are shown as squares
-const STILL = 4; // px that a finger may move without dragging
 const TAG = 96; // px that a word in a corner takes
 const PATIENCE = 200; // ms until it says that it loads
-
-const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-
-const button = (key, what, path) =>
-  make("button", { type: "button", class: "icon", "data-do": what, "data-t-label": `compare.${key}` }, icon(path));
-
-const tag = (side, view) => make("span", { class: "tag", "data-tag": side, "data-t": `compare.view.${view}` });
-
-const shape = () => [
-  make("div", { class: "bar" },
-    make("div", { class: "views segments", role: "radiogroup" }, VIEWS.map((view) => make("label", {},
-      make("input", { type: "radio", name: "compare-view", value: view }), make("span", { "data-t": `compare.view.${view}` })))),
-    make("div", { class: "papers", role: "group", hidden: true },
-      PAPERS.map((paper, at) => make("button", { type: "button", class: "swatch", "data-paper": paper, "data-t-label": `compare.paper.${at}` })),
-      make("input", { type: "color", class: "swatch", "data-paper": "own", "data-t-label": "compare.paper.colour" }),
-      make("label", { class: "swatch pick", "data-paper": "picture" }, icon("M2.5 3h11v10h-11zM3 11l3-3 2.5 2.5 2-1.5 2.5 2.5M10.5 6h.01"),
-        make("input", { type: "file", accept: "image/*", "data-t-label": "compare.paper.picture" })))),
-  make("div", { class: "stage", tabindex: 0, role: "group" },
-    make("div", { class: "side", "data-side": "before" }),
-    make("div", { class: "side", "data-side": "after" }, make("div", { class: "paper" })),
-    make("div", { class: "boxes", "aria-hidden": "true" }),
-    tag("before", "before"), tag("after", "result"),
-    make("div", { class: "handle", role: "slider", tabindex: 0, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": 50 }, make("i")),
-    make("p", { class: "note", role: "status" }),
-    make("div", { class: "wait", hidden: true })),
-  make("div", { class: "bar foot" },
-    make("div", { class: "which" },
-      button("previous", "previous", "M10 3 5 8l5 5"),
-      make("p", {}, make("b", { class: "name" }), make("span", { class: "size" })),
-      button("next", "next", "m6 3 5 5-5 5")),
-    make("div", { class: "zoom", role: "group" },
-      button("hold", "hold", "M1.5 8S4 3.5 8 3.5 14.5 8 14.5 8 12 12.5 8 12.5 1.5 8 1.5 8zM8 6a2 2 0 1 0 0 4 2 2 0 0 0 0-4z"),
-      button("out", "out", "M3 8h10"),
-      make("button", { type: "button", class: "quiet level", "data-do": "toggle" }),
-      button("in", "in", "M3 8h10M8 3v10"),
-      button("fit", "fit", "M2.5 6V2.5H6M10 2.5h3.5V6M13.5 10v3.5H10M6 13.5H2.5V10"))),
-];
-
-/** A picture that is decoded, off the main thread; null where there is none or it cannot be shown. */
-async function decoded(source, loading) {
-  if (!source) return null;
-  const image = new Image();
-  const own = source instanceof Blob;
-  Object.assign(image, { source, own });
-  image.draggable = false;
-  image.decoding = "async";
-  image.src = own ? URL.createObjectURL(source) : source;
-  loading.add(image);
-  try {
-    await image.decode();
-    return image;
-  } catch {
-    release(image);
-    return null;
-  } finally {
-    loading.delete(image);
-  }
-}
-
-function release(image) {
-  if (!image) return;
-  image.remove();
-  if (image.own) URL.revokeObjectURL(image.src);
-}
-
-/** Whether something lies behind this picture: read at 32 x 32 points. */
-function seeThrough(image) {
-  const canvas = make("canvas", { width: 32, height: 32 });
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.imageSmoothingEnabled = false;
-  context.drawImage(image, 0, 0, 32, 32);
-  return context.getImageData(0, 0, 32, 32).data.some((value, at) => at % 4 === 3 && value < 250);
-}
+const PAN = 64; // px at a key
 
 /**
  * Fills root with the view of a photo: {show({before, after, matte, faces, name}), clear(), onstep(fn), key(event)}.
@@ -103,11 +29,9 @@ export function compare(root) {
   const sides = { before: one("[data-side=before]"), after: one("[data-side=after]") };
 
   const kept = { view: "compare", paper: "checker", colour: "#7a8ba0", ...recall(KEPT) };
-  const place = { fit: true, zoom: 1, x: 0.5, y: 0.5 }; // zoom: device pixels; x, y: what is in the middle, 0 to 1
-  const box = { width: 0, height: 0 };
-  const frame = { width: 0, height: 0 }; // the photo, in its own pixels
+  const place = placed();
+  const { box, frame } = place;
   const pictures = { before: null, after: null, matte: null };
-  const pointers = new Map();
   const loading = new Set();
   let shown = {};
   let turn = 0;
@@ -115,7 +39,6 @@ export function compare(root) {
   let split = 0.5;
   let held = false;
   let clear = false; // the result has no background of its own
-  let drag = null; // "split", "pan" or "maybe"
   let step = () => {};
   let drawing = 0;
   let background = null; // the user's own picture
@@ -136,18 +59,8 @@ export function compare(root) {
     return [held ? "before" : kept.view, "result", "before"].find((name) => there[name]()) ?? "";
   }
 
-  const scaleToFit = () =>
-    Math.min(box.width / frame.width, box.height / frame.height, CRISP / devicePixelRatio);
-  const scale = () => (place.fit ? scaleToFit() : place.zoom / devicePixelRatio);
-
-  const level = () => scale() * devicePixelRatio;
-
-  /** From where to where the photo lies on the stage, across. */
-  function seen() {
-    const width = frame.width * scale();
-    const left = box.width / 2 - place.x * width;
-    return [Math.max(0, left), Math.min(box.width, left + width)];
-  }
+  /** From where to where a photo lies on the stage, across. */
+  const seen = ({ left, width }) => [Math.max(0, left), Math.min(box.width, left + width)];
 
   function redraw() {
     drawing ||= requestAnimationFrame(draw);
@@ -173,19 +86,12 @@ export function compare(root) {
     handle.hidden = now !== "compare";
     if (!now || !box.width || !frame.width) return written(now);
 
-    const size = scale();
-    const [width, height] = [frame.width * size, frame.height * size];
-    for (const [axis, whole, room] of [["x", width, box.width], ["y", height, box.height]]) {
-      const half = room / 2 / whole;
-      place[axis] = half >= 0.5 ? 0.5 : clamp(place[axis], half, 1 - half);
-    }
-    const snapped = (value) => Math.round(value * devicePixelRatio) / devicePixelRatio;
-    const left = snapped(box.width / 2 - place.x * width);
-    const top = snapped(box.height / 2 - place.y * height);
-    const rect = { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` };
+    const area = place.rect();
+    const { top, height } = area;
+    const rect = Object.fromEntries(Object.entries(area).map(([name, value]) => [name, `${value}px`]));
     for (const each of [...Object.values(pictures), paper, boxes]) if (each) Object.assign(each.style, rect);
-    stage.classList.toggle("crisp", level() > CRISP);
-    stage.classList.toggle("zoomed", !place.fit);
+    stage.classList.toggle("crisp", place.crisp());
+    stage.classList.toggle("zoomed", !place.fits());
 
     const onMatte = now === "matte";
     const untouched = now === "before" || (now === "faces" && pictures.before && (clear || !pictures.after));
@@ -202,7 +108,7 @@ export function compare(root) {
     paper.style.backgroundColor = onMatte ? "#000" : colour.startsWith("#") ? colour : "";
     paper.style.backgroundImage = !onMatte && kept.paper === "picture" && background ? `url("${background}")` : "";
 
-    const [from, to] = seen();
+    const [from, to] = seen(area);
     const at = from + (to - from) * split;
     const both = now === "compare";
     sides.before.style.clipPath = both ? `inset(0 ${box.width - at}px 0 0)` : "";
@@ -217,17 +123,17 @@ export function compare(root) {
       each.style[first ? "left" : "right"] = `${(first ? from : box.width - to) + 8}px`;
       each.classList.toggle("on", both ? (first ? at - from : to - at) > TAG : first && now === "before");
     }
-    boxed(now, size);
+    boxed(now);
     written(now);
   }
 
   /** Boxes of the faces, ranked by size as the options count them. */
-  function boxed(now, size) {
+  function boxed(now) {
     const found = now === "faces" && listed();
     boxes.hidden = !found;
     if (!found) return;
     const of = shown.faces.width ?? (pictures.after ?? pictures.before).naturalWidth;
-    const ratio = (frame.width / of) * size;
+    const ratio = (frame.width / of) * place.scale();
     const ranked = [...found].sort((a, b) => b[2] * b[3] - a[2] * a[3]);
     boxes.replaceChildren(...ranked.map(([x, y, width, height], rank) => {
       const mark = make("span", {}, make("b", {}, rank + 1));
@@ -243,8 +149,8 @@ export function compare(root) {
     one(".name").textContent = one(".name").title = shown.name ?? "";
     one(".size").textContent = [...new Set(sizes)].join(" → ");
     const button = one(".level");
-    button.textContent = now && box.width ? `${number(Math.round(100 * level()))} %` : "–";
-    button.title = t(place.fit ? "compare.whole" : "compare.fit");
+    button.textContent = now && box.width ? `${number(Math.round(100 * place.level()))} %` : "–";
+    button.title = t(place.fits() ? "compare.whole" : "compare.fit");
     button.ariaLabel = `${button.textContent}, ${button.title}`;
     const found = now === "faces" && listed();
     const said = !wait.hidden ? ""
@@ -357,39 +263,11 @@ export function compare(root) {
     redraw();
   }
 
-  // --- zoom and pan ----------------------------------------------------------------------
-
-  /** So many device pixels for a pixel of the photo, what is at (x, y) of the stage staying there. */
-  function zoom(to, [x, y] = [box.width / 2, box.height / 2]) {
-    if (!frame.width) return;
-    const [old, fit] = [scale(), scaleToFit()];
-    const next = clamp(to / devicePixelRatio, Math.min(fit, 1 / devicePixelRatio), MOST / devicePixelRatio);
-    place.x += ((x - box.width / 2) / frame.width) * (1 / old - 1 / next);
-    place.y += ((y - box.height / 2) / frame.height) * (1 / old - 1 / next);
-    place.zoom = next * devicePixelRatio;
-    place.fit = Math.abs(next / fit - 1) < 0.005;
-    redraw();
-  }
-
-  function fit() {
-    Object.assign(place, { fit: true, x: 0.5, y: 0.5 });
-    redraw();
-  }
-
-  const rung = (way) =>
-    way > 0 ? LADDER.find((each) => each > level() * 1.01) ?? MOST : LADDER.findLast((each) => each < level() * 0.99) ?? 0;
-  const toggle = (at) => (place.fit ? zoom(1, at) : fit());
-
-  function pan(dx, dy) {
-    place.x -= dx / (frame.width * scale());
-    place.y -= dy / (frame.height * scale());
-    redraw();
-  }
+  // --- zoom, pan, divider ------------------------------------------------------------------
 
   function divide(x) {
-    const [from, to] = seen();
+    const [from, to] = seen(place.rect());
     split = clamp((x - from) / (to - from), 0, 1);
-    redraw();
   }
 
   function hold(on) {
@@ -398,63 +276,13 @@ export function compare(root) {
     redraw();
   }
 
-  const local = ({ clientX, clientY }) => {
-    const { left, top } = stage.getBoundingClientRect();
-    return [clientX - left, clientY - top];
-  };
-
-  stage.addEventListener("wheel", (event) => {
-    if (!frame.width) return;
-    event.preventDefault();
-    const lines = event.deltaY * [1, 16, 240][event.deltaMode];
-    zoom(level() * Math.exp(-clamp(lines, -240, 240) * (event.ctrlKey ? 0.01 : 0.002)), local(event));
-  }, { passive: false });
-
-  stage.addEventListener("pointerdown", (event) => {
-    if (event.button > 1 || !frame.width) return;
-    if (event.button === 1) event.preventDefault(); // no autoscroll
-    stage.setPointerCapture(event.pointerId);
-    pointers.set(event.pointerId, local(event));
-    const onHandle = handle.contains(event.target);
-    drag = pointers.size > 1 ? "pinch" : onHandle ? "split" : "maybe";
-    (onHandle ? handle : stage).focus({ preventScroll: true });
-  });
-
-  stage.addEventListener("pointermove", (event) => {
-    const old = pointers.get(event.pointerId);
-    if (!old) return;
-    const now = local(event);
-    const [dx, dy] = [now[0] - old[0], now[1] - old[1]];
-    if (drag === "maybe") {
-      if (Math.hypot(dx, dy) < STILL) return;
-      drag = stage.dataset.view === "compare" && place.fit && event.buttons !== 4 ? "split" : "pan";
-    }
-    if (drag === "pinch") {
-      const other = [...pointers].find(([id]) => id !== event.pointerId)[1];
-      const far = (point) => Math.hypot(point[0] - other[0], point[1] - other[1]) || 1;
-      zoom((level() * far(now)) / far(old), [(now[0] + other[0]) / 2, (now[1] + other[1]) / 2]);
-      pan(dx / 2, dy / 2);
-    }
-    if (drag === "split") divide(now[0]);
-    if (drag === "pan") pan(dx, dy);
-    stage.classList.toggle("dragging", drag === "pan");
-    pointers.set(event.pointerId, now);
-  });
-
-  const lifted = (event) => {
-    pointers.delete(event.pointerId);
-    drag = pointers.size ? "pan" : null;
-    stage.classList.remove("dragging");
-  };
-  stage.addEventListener("pointerup", lifted);
-  stage.addEventListener("pointercancel", lifted);
-  stage.addEventListener("dblclick", (event) => toggle(local(event)));
+  gestures(stage, handle, place, { divide, divides: () => stage.dataset.view === "compare", changed: redraw });
 
   // --- keys ------------------------------------------------------------------------------
 
   const DOES = {
-    previous: () => step(-1), next: () => step(1), hold: () => hold(true), toggle: () => toggle(), fit,
-    in: () => zoom(rung(1)), out: () => zoom(rung(-1)), full: () => zoom(1),
+    previous: () => step(-1), next: () => step(1), hold: () => hold(true), toggle: () => place.toggle(), fit: place.fit,
+    in: () => place.step(1), out: () => place.step(-1), full: () => place.zoom(1),
   };
   const KEYS = { "+": "in", "=": "in", "-": "out", 0: "fit", 1: "full", ArrowLeft: "previous", ArrowRight: "next", " ": "hold" };
   const PANS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
@@ -469,13 +297,14 @@ export function compare(root) {
     if (event.ctrlKey || event.metaKey || event.altKey || !begun) return false;
     const move = PANS[event.key];
     if (move && (event.shiftKey || move[1])) {
-      if (place.fit) return false;
-      pan(64 * move[0], 64 * move[1]);
+      if (place.fits()) return false;
+      place.pan(PAN * move[0], PAN * move[1]);
     } else if (event.key in KEYS) {
       DOES[KEYS[event.key]]();
     } else {
       return false;
     }
+    redraw();
     event.preventDefault();
     return true;
   }
@@ -505,6 +334,7 @@ export function compare(root) {
   root.addEventListener("click", ({ target }) => {
     const on = target.closest("button")?.dataset ?? {};
     if (on.do !== "hold") DOES[on.do]?.();
+    redraw();
     if (on.paper) prefer({ paper: on.paper });
   });
   one(".views").addEventListener("change", ({ target }) => {

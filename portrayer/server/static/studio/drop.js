@@ -31,15 +31,14 @@ export function drop({ onfiles, mark = document.body }) {
   });
 }
 
+let input = null; // held, or Safari may drop what was picked
+
 /** Let photos be picked, or a `folder` of them: `onfiles` as for drop(). */
 export function pick({ folder = false, onfiles }) {
-  const input = Object.assign(document.createElement("input"), { type: "file", multiple: true });
+  input = Object.assign(document.createElement("input"), { type: "file", multiple: true });
   if (folder) input.webkitdirectory = true;
   else input.accept = "image/*";
-  input.onchange = () => {
-    const files = [...input.files];
-    give(onfiles, { files, folder: files[0]?.webkitRelativePath.split("/")[0] });
-  };
+  input.onchange = ({ target: { files } }) => give(onfiles, { files: [...files], folder: files[0]?.webkitRelativePath.split("/")[0] });
   input.click();
 }
 
@@ -50,12 +49,12 @@ function give(onfiles, { files, folder = "" }) {
   if (seen.length) onfiles(photos, seen.length - photos.length, folder);
 }
 
-// The entries must be taken before the event ends; what is in them may come later.
+// All must be taken before the event ends; what is in folders may come later.
 async function dropped(transfer) {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.length) return { files: [...transfer.files] };
-  const files = (await Promise.all(entries.map(walk))).flat();
-  return { files, folder: entries.length === 1 && entries[0].isDirectory ? entries[0].name : "" };
+  const items = [...transfer.items].filter(({ kind }) => kind === "file")
+    .map((item) => ({ file: item.getAsFile(), entry: item.webkitGetAsEntry?.() }));
+  const files = await Promise.all(items.map(({ file, entry }) => (entry?.isDirectory ? walk(entry) : file ?? [])));
+  return { files: files.flat(), folder: items.length === 1 && items[0].entry?.isDirectory ? items[0].entry.name : "" };
 }
 
 async function walk(entry) {

@@ -1,34 +1,32 @@
 // The jobs of before: found by name, opened, canceled, removed.
 
 import * as api from "./api.js";
+import { make } from "./make.js";
+import { tried } from "./say.js";
 import { state } from "./state.js";
-import { either, language, onlanguage, t } from "./text.js";
+import { either, label, language, onlanguage, t } from "./text.js";
 
 const TYPING = 200; // ms
 const SURE = 3000; // ms in which a removal is confirmed
 
-/** A list in `root` (a dialog's body): {show(), close()}. `onopen(job)`, `ongone(id)`, `onerror(error)`. */
-export function history(root, { onopen, ongone, onerror }) {
-  const search = Object.assign(document.createElement("input"), { type: "search" });
-  const list = document.createElement("ul");
-  const none = document.createElement("p");
-  search.dataset.tPlaceholder = search.dataset.tLabel = "history.search";
-  none.className = "muted";
-  none.role = "status";
-  list.className = "jobs";
-  root.append(search, list, none);
-  let stop = null, timer = 0, jobs = [];
+const when = (seconds) => new Intl.DateTimeFormat(language() === "zh" ? "zh-CN" : "en", { dateStyle: "medium", timeStyle: "short" }).format(seconds * 1000);
 
-  async function read() {
+/** A list in `root` (a dialog's body): {show(), close()}. `onopen(id)`, `ongone(id)`. */
+export function history(root, { onopen, ongone }) {
+  const search = make("input", { type: "search", "data-t-label": "history.search", "data-t-placeholder": "history.search",
+    oninput: () => { clearTimeout(timer); timer = setTimeout(read, TYPING); } });
+  const list = make("ul", { class: "jobs" });
+  const none = make("p", { class: "muted", role: "status" });
+  let stop = null, timer = 0, jobs = [];
+  root.append(search, list, none);
+  label(root);
+
+  const read = tried(async () => {
     stop?.abort();
     stop = new AbortController();
-    try {
-      jobs = (await api.jobs({ search: search.value.trim(), signal: stop.signal })).jobs;
-      draw();
-    } catch (error) {
-      if (error.name !== "AbortError") onerror(error);
-    }
-  }
+    jobs = (await api.jobs({ search: search.value.trim(), signal: stop.signal })).jobs;
+    draw();
+  });
 
   function draw() {
     list.replaceChildren(...jobs.map(row));
@@ -36,21 +34,14 @@ export function history(root, { onopen, ongone, onerror }) {
   }
 
   function row(job) {
-    const line = document.createElement("li");
-    const open = button("open", () => onopen(job));
     const over = api.settled(job);
-    const title = Object.assign(document.createElement("strong"), { textContent: job.name || job.id });
-    const about = document.createElement("small");
     const task = job.task.split("+").map((name) => either(`task.${name}`) ?? name).join(" + ");
-    const counts = over ? `${job.done} / ${job.total}` : `${job.done + job.failed} / ${job.total}`;
-    about.textContent = [task, counts, job.failed && t("jobs.failed", { n: job.failed }), when(job.created)].filter(Boolean).join(" · ");
-    const word = Object.assign(document.createElement("span"), { className: "chip", textContent: t(`state.${job.state}`) });
-    word.dataset.state = job.state;
-    open.append(title, about);
+    const counts = `${over ? job.done : job.done + job.failed} / ${job.total}`;
+    const about = [task, counts, job.failed && t("jobs.failed", { n: job.failed }), when(job.created)].filter(Boolean).join(" · ");
+    const open = button("open", () => onopen(job.id), make("strong", {}, job.name || job.id), make("small", {}, about));
     if (job.id === state.job?.id) open.ariaCurrent = "true";
     const act = over ? removal(job) : button("quiet", async () => { await api.cancel(job.id); read(); }, t("history.cancel"));
-    line.append(open, word, act);
-    return line;
+    return make("li", {}, open, make("span", { class: "chip", "data-state": job.state }, t(`state.${job.state}`)), act);
   }
 
   // Gone is gone: it is asked twice, in the same place.
@@ -71,15 +62,8 @@ export function history(root, { onopen, ongone, onerror }) {
     return one;
   }
 
-  function button(className, onclick, textContent = "") {
-    const element = Object.assign(document.createElement("button"), { type: "button", className, textContent });
-    element.onclick = async () => { try { await onclick(); } catch (error) { onerror(error); } };
-    return element;
-  }
+  const button = (kind, act, ...inside) => make("button", { type: "button", class: kind, onclick: tried(act) }, inside);
 
-  search.oninput = () => { clearTimeout(timer); timer = setTimeout(read, TYPING); };
   onlanguage(draw);
   return { show: read, close: () => stop?.abort() };
 }
-
-const when = (seconds) => new Intl.DateTimeFormat(language() === "zh" ? "zh-CN" : "en", { dateStyle: "medium", timeStyle: "short" }).format(seconds * 1000);

@@ -1,11 +1,8 @@
 // The device panel: what /v1/system says, for people.
-//
-// panel(root) -> {wake(), close()}
-// Asks while root is seen and the tab is shown: every 2 s while something runs, else every 30 s.
-// wake(): ask now, because a job has begun.
 
 import { system } from "./api.js";
 import { make } from "./make.js";
+import { on, running } from "./state.js";
 import { t, bytes, duration, either, number, onlanguage, rate } from "./text.js";
 
 const BUSY = 2_000;
@@ -95,10 +92,9 @@ function drawn(report) {
   ];
 }
 
-/** The device panel in root: see the head of this file. */
+/** The device panel in root. It asks while it is seen: every 2 s while something runs, else every 30 s. */
 export function panel(root) {
-  let report = null, away = false, seen = false, asking = false, timer = 0;
-  const shown = () => seen && !root.hidden && !document.hidden;
+  let report = null, away = false, seen = false, asking = false, calm = true, timer = 0;
 
   function show() {
     root.classList.add("panel");
@@ -108,7 +104,7 @@ export function panel(root) {
 
   async function ask() {
     clearTimeout(timer);
-    if (!shown() || asking) return;
+    if (!seen || root.hidden || document.hidden || asking) return;
     asking = true;
     try {
       report = await system();
@@ -118,27 +114,16 @@ export function panel(root) {
     }
     asking = false;
     show();
-    clearTimeout(timer);
-    const busy = report && (report.queue.running + report.queue.queued + (report.waiting ?? 0) > 0 || !report.ready);
-    if (shown()) timer = setTimeout(ask, busy && !away ? BUSY : IDLE);
+    calm = away || (report.ready && report.queue.running + report.queue.queued + (report.waiting ?? 0) === 0);
+    timer = setTimeout(ask, calm ? IDLE : BUSY);
   }
 
-  const eye = new IntersectionObserver(([entry]) => {
+  new IntersectionObserver(([entry]) => {
     seen = entry.isIntersecting;
     ask();
-  });
+  }).observe(root);
   document.addEventListener("visibilitychange", ask);
-  const deaf = onlanguage(show);
-  eye.observe(root);
+  on("job", () => { if (calm && running()) ask(); });
+  onlanguage(show);
   show();
-  return {
-    wake: ask,
-    close() {
-      eye.disconnect();
-      document.removeEventListener("visibilitychange", ask);
-      clearTimeout(timer);
-      deaf();
-      root.replaceChildren();
-    },
-  };
 }

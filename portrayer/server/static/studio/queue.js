@@ -1,19 +1,14 @@
-// The photos of the sheet as a grid of which only what is seen is in the page; and their small pictures.
+// The photos of the sheet as a grid of which only what is seen is in the page.
 
-import { picture, sent } from "./api.js";
 import { make } from "./make.js";
-import { on, select, state } from "./state.js";
+import { reason } from "./say.js";
+import { chosen, on, select, state } from "./state.js";
 import { either, onlanguage, t } from "./text.js";
+import { thumbnails } from "./thumbnails.js";
 
 const TILE = 112; // px, at least
 const FOOT = 44; // px below a tile's picture
 const BEYOND = 2; // rows drawn above and below what is seen
-const SMALL = 256; // px of a small picture made here
-const AT_ONCE = 4; // small pictures; a browser has six connections, and one is the job's
-const KEPT = 600; // small pictures that are remembered
-const LATER = 5000; // ms before a small picture that the server could not give now is asked for again
-const LIGHT = 4 << 20; // bytes of a photo that is fetched for its small picture
-const UNREAD = ["decode", "too-large"]; // failures of photos that no small picture is made of either
 const CALM = 60; // ms without scrolling before small pictures are asked for
 
 /** A grid in `root`, over state.entries. `onopen(entry)`: Enter; `onremove(entries)`: Delete. */
@@ -102,19 +97,19 @@ export function queue(root, { onopen, onremove }) {
 
   function fill(entry) {
     const tile = tiles.get(entry.key);
-    const chosen = state.chosen.has(entry.key);
+    const marked = state.chosen.has(entry.key);
     const [word, text] = standing(entry);
     const source = small.of(entry);
     if (source && tile.image.getAttribute("src") !== source) tile.image.src = source;
     tile.image.hidden = !source;
-    const said = [entry.name, word, text, chosen, entry === state.selected].join("\n");
+    const said = [entry.name, word, text, marked, entry === state.selected].join("\n");
     if (said === tile.said) return;
     tile.said = said;
     tile.name.textContent = tile.name.title = entry.name;
     tile.state.textContent = text;
     tile.state.title = entry.item?.error?.reason ?? "";
     tile.root.dataset.state = word;
-    tile.root.ariaSelected = String(chosen);
+    tile.root.ariaSelected = String(marked);
     tile.root.classList.toggle("looked", entry === state.selected);
   }
 
@@ -147,8 +142,6 @@ export function queue(root, { onopen, onremove }) {
     const [a, b] = [one, other].map((entry) => state.entries.indexOf(entry)).sort((x, y) => x - y);
     return state.entries.slice(Math.max(0, a), b + 1);
   }
-
-  const chosen = () => state.entries.filter((entry) => state.chosen.has(entry.key));
 
   root.addEventListener("click", (event) => {
     const key = Number(event.target.closest(".photo")?.dataset.key);
@@ -192,94 +185,10 @@ export function queue(root, { onopen, onremove }) {
   measure();
 }
 
-/** How an entry stands: a word, and what is said of it. */
-export function standing({ item }) {
+// How an entry stands: a word, and what is said of it.
+function standing({ item }) {
   if (!item) return ["new", t("queue.new")];
   if (item.state === "failed") return ["failed", reason(item.error)];
   if (item.state === "running" && item.stage) return ["running", either(`stage.${item.stage}`) ?? item.stage];
   return [item.state, t(`state.${item.state}`)];
-}
-
-/** Why something failed, in the page's language. */
-export const reason = (error) => either(`error.${error?.code}`) ?? error?.reason ?? error?.title ?? t("error.other");
-
-/** Whether this photo is known not to be one that can be read. */
-export const unread = ({ item }) => item?.state === "failed" && UNREAD.includes(item.error?.code);
-
-// --- small pictures -------------------------------------------------------------------------
-
-// Of the entries last wanted, a few at once; what is not wanted any more is let go.
-function thumbnails(shown) {
-  const kept = new Map(); // by version, the oldest first: an address, or "" for none
-  const busy = new Map(); // by version: its AbortController
-  let wanted = [];
-
-  function pump() {
-    for (const entry of wanted) {
-      if (busy.size >= AT_ONCE) return;
-      const name = version(entry);
-      if (kept.has(name) || busy.has(name)) continue;
-      const stop = new AbortController();
-      busy.set(name, stop);
-      load(entry, stop.signal).then(
-        (blob) => keep(name, entry, blob ? URL.createObjectURL(blob) : ""),
-        (error) => {
-          if (error.name === "AbortError") return;
-          keep(name, entry, "");
-          if ([0, 429, 503].includes(error.status)) setTimeout(() => { kept.delete(name); pump(); }, LATER);
-        },
-      ).finally(() => { busy.delete(name); pump(); });
-    }
-  }
-
-  function keep(name, entry, address) {
-    kept.set(name, address);
-    if (kept.size > KEPT) {
-      const [[oldest, gone]] = kept;
-      kept.delete(oldest);
-      if (gone) URL.revokeObjectURL(gone);
-    }
-    shown(entry);
-  }
-
-  function of(entry) {
-    for (const name of [version(entry), `file ${entry.key}`]) {
-      const address = kept.get(name);
-      if (!address) continue;
-      kept.delete(name);
-      kept.set(name, address); // the newest again
-      return address;
-    }
-    return "";
-  }
-
-  function want(entries) {
-    wanted = entries;
-    const names = new Set(entries.map(version));
-    for (const [name, stop] of busy) if (!names.has(name)) stop.abort();
-    pump();
-  }
-
-  return { of, want };
-}
-
-const version = ({ key, file, item }) =>
-  item?.state === "done" ? `done ${item.id} ${item.attempt}` : file ? `file ${key}` : `sent ${item.id}`;
-
-async function load({ file, item }, signal) {
-  if (item?.state === "done") return picture(item, "thumbnail", signal);
-  if (file) return made(file, signal);
-  if (unread({ item })) return null;
-  if (item.state === "failed") return picture(item, "thumbnail", signal); // it was read
-  const blob = await sent(item, LIGHT, signal); // whether it can be read is not known
-  return blob && made(blob, signal);
-}
-
-async function made(file, signal) {
-  const bitmap = await createImageBitmap(file, { resizeWidth: SMALL, resizeQuality: "medium" });
-  signal.throwIfAborted();
-  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-  canvas.getContext("2d").drawImage(bitmap, 0, 0);
-  bitmap.close();
-  return canvas.convertToBlob({ type: "image/webp", quality: 0.8 });
 }

@@ -1,7 +1,7 @@
 // The contact sheet: one photo, small, with each of several sets of options.
 
 import { make as element } from "./make.js";
-import { reason } from "./queue.js";
+import { reason } from "./say.js";
 
 const AT_ONCE = 2;
 

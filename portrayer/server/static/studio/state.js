@@ -1,10 +1,11 @@
 // The page's one state. A sheet of photos ("entries") is worked on as one job; an entry is
 // {key, name, file, item}: `file` where the photo is at hand, `item` (as the API shows it) once it was sent.
 
-import { settled } from "./api.js";
+import { picture, settled } from "./api.js";
 import { keep, recall } from "./kept.js";
 
 const KEPT = "options";
+const UNREAD = ["decode", "too-large"]; // failures of photos that nothing can be made of
 const ears = {};
 let keys = 0;
 
@@ -18,12 +19,12 @@ export const state = {
   selected: null, // the entry that is compared
   chosen: new Set(),
   options: recall(KEPT), // by task: what differs from the defaults
+  sending: null, // how much of the photos is on the server, 0 to 1, while they are on their way
 };
 
-/** Hear of "task", "job", "entries", "entry" (one changed), "selected", "chosen", "options"; gives its end. */
+/** Hear of "task", "job", "entries", "entry" (one changed), "selected", "chosen", "options", "sending". */
 export function on(event, fn) {
-  (ears[event] ??= new Set()).add(fn);
-  return () => ears[event].delete(fn);
+  (ears[event] ??= []).push(fn);
 }
 
 function tell(event, ...what) {
@@ -49,6 +50,22 @@ export const running = () => Boolean(state.job && !settled(state.job));
 /** An entry of a file or of an item. */
 export const entry = ({ file = null, item = null }) =>
   ({ key: ++keys, name: item?.name ?? file.name, file, item });
+
+/** The photo itself: at hand, or as the server has it. */
+export async function fileOf({ file, item, name }, signal) {
+  if (file) return file;
+  const blob = await picture(item, "input", signal);
+  return new File([blob], name, { type: blob.type });
+}
+
+/** Whether this photo is known not to be one that can be read. */
+export const unread = ({ item }) => item?.state === "failed" && UNREAD.includes(item.error?.code);
+
+/** The selected entries, in order. */
+export const chosen = () => state.entries.filter(({ key }) => state.chosen.has(key));
+
+/** How many are selected, where that is more than one and not all; else 0. */
+export const several = () => (state.chosen.size > 1 && state.chosen.size < state.entries.length ? state.chosen.size : 0);
 
 /** Another sheet of photos. */
 export function setEntries(entries) {
@@ -82,4 +99,10 @@ export function setOptions(task, options) {
   state.options[task] = options;
   keep(KEPT, state.options);
   tell("options", task, options);
+}
+
+/** How much of the photos is on the server; null: none is on its way. */
+export function setSending(part) {
+  state.sending = part;
+  tell("sending");
 }

@@ -1,24 +1,25 @@
 // The words of the page, in Chinese and English, and figures as each writes them.
 
-// One table alone is fetched.
-const TABLES = { en: () => import("./en.js"), zh: () => import("./zh.js") };
+import en from "./en.js";
+import { keep, recall } from "./kept.js";
+import zh from "./zh.js";
+
+const TABLES = { en, zh };
 const TAGS = { en: "en", zh: "zh-CN" };
-const KEPT = "portrayer.language";
+const KEPT = "language";
 
 const listeners = new Set();
 let spoken = first();
-let table = (await TABLES[spoken]()).default;
 
 function first() {
-  try {
-    const kept = localStorage.getItem(KEPT);
-    if (kept in TABLES) return kept;
-  } catch { /* storage may be forbidden */ }
+  const kept = recall(KEPT);
+  if (kept in TABLES) return kept;
   return navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
 }
 
 /** The words of a key, {name} replaced by values; of two keys "key" and "key.one" the latter where n is 1. */
 export function t(key, values = {}) {
+  const table = TABLES[spoken];
   const words = (values.n === 1 && table[`${key}.one`]) || table[key] || key;
   return words.replace(/\{(\w+)\}/g, (whole, name) => {
     const value = values[name];
@@ -28,7 +29,7 @@ export function t(key, values = {}) {
 
 /** The words of the first of these keys that there is, else undefined. */
 export function either(...keys) {
-  const key = keys.find((each) => each in table);
+  const key = keys.find((each) => each in TABLES[spoken]);
   return key && t(key);
 }
 
@@ -36,12 +37,9 @@ export function either(...keys) {
 export const language = () => spoken;
 
 /** Speak "zh" or "en" from now on. */
-export async function speak(name) {
-  table = (await TABLES[name]()).default;
+export function speak(name) {
   spoken = name;
-  try {
-    localStorage.setItem(KEPT, name);
-  } catch { /* it is only forgotten */ }
+  keep(KEPT, name);
   label();
   for (const fn of listeners) fn(name);
 }

@@ -23,15 +23,29 @@ function packed(fields) {
   return view.buffer;
 }
 
-/** One ZIP of [[name, Blob]], names made different; under 4 GiB. */
+const fold = (name) => name.normalize("NFC").toLowerCase();
+
+/** A name for each, no two alike: as the server numbers them, "a.png" and then "a-2.png"; the first of its kind keeps its own. */
+function different(names) {
+  const wanted = new Set(names.map(fold));
+  const seen = new Set();
+  return names.map((name) => {
+    let now = name;
+    for (let n = 2; seen.has(fold(now)) || (now !== name && wanted.has(fold(now))); n++) {
+      now = name.replace(/((\.matte)?\.[^.]*)?$/, `-${n}$1`);
+    }
+    seen.add(fold(now));
+    return now;
+  });
+}
+
+/** One ZIP of Files, names made different; under 4 GiB. */
 export async function zip(files) {
-  const parts = [], index = [], taken = new Set();
+  const parts = [], index = [];
+  const names = different(files.map(({ name }) => name));
   let at = 0;
-  for (const [wish, blob] of files) {
-    let name = wish;
-    for (let n = 2; taken.has(name.toLowerCase()); n++) name = wish.replace(/(\.[^.]*)?$/, ` (${n})$1`);
-    taken.add(name.toLowerCase());
-    const label = new TextEncoder().encode(name);
+  for (const [i, blob] of files.entries()) {
+    const label = new TextEncoder().encode(names[i]);
     const sum = crc(new Uint8Array(await blob.arrayBuffer()));
     // version, UTF-8 names, stored, midnight of 1980-01-01
     const same = [[2, 20], [2, 0x800], [2, 0], [2, 0], [2, 33], [4, sum], [4, blob.size], [4, blob.size], [2, label.length], [2, 0]];

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,20 +28,20 @@ class Input:
     decode: Callable[[], Decoded]
 
 
-def open_source(source: Source, max_pixels: int = codec.MAX_PIXELS) -> Input:
+def open_source(source: Source, max_pixels: int = codec.MAX_PIXELS, side: int = 0) -> Input:
     """What a caller gave, ready to be decoded; of a file only the header has been looked at.
 
-    Raises :class:`DecodeError` for anything that is no photo, :class:`ImageTooLarge` for one of
-    more than ``max_pixels``, :class:`InputError` for a file that cannot be read.
+    ``side``: a long side of so many pixels is enough, see :func:`codec.decode`. Raises
+    :class:`DecodeError` for anything that is no photo, :class:`ImageTooLarge` for one of more than
+    ``max_pixels``, :class:`InputError` for a file that cannot be read.
     """
     if isinstance(source, (str, Path)):
         source = read_source(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
         blob = bytes(source)
-        header = codec.probe(blob, max_pixels=max_pixels)
-        return Input(
-            header.pixels, header.decoded_bytes, lambda: codec.decode(blob, max_pixels=max_pixels)
-        )
+        header = codec.probe(blob, max_pixels=max_pixels, side=side)
+        decode = partial(codec.decode, blob, max_pixels=max_pixels, side=side)
+        return Input(header.pixels, header.decoded_bytes, decode)
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.size == 0 or source.ndim not in (2, 3):
             what = f"an array of {source.dtype} {source.shape}"

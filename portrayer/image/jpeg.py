@@ -29,6 +29,7 @@ _BARE = frozenset({0x01, *range(0xD0, 0xD8)})
 _EXIF, _ICC = b"Exif\0\0", b"ICC_PROFILE\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
+_SMALLER = (8, 4, 2)  # by what the decoder may divide both sides
 _MODES: dict[int, Mode] = {1: "L", 3: "RGB", 4: "CMYK"}
 _COLOURS = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 # flaws that every viewer forgives and that leave the pixels whole
@@ -66,24 +67,34 @@ def inspect(blob: bytes, max_pixels: int) -> Source:
         mode = "RGB"  # the decoder writes the three channels itself
     # progressive files are kept as coefficients until the last scan
     kept = 2 * _samples(frame[1], pixels) if frame[0] in _PROGRESSIVE else 0
-    read = partial(_read, blob, body, mode)
-    scratch = pixels * CHANNELS[mode] + kept
     record = credit.marked(record, xmp)
-    return Source("jpeg", width, height, mode, scratch, read, record, whole)
+
+    def smaller(side: int) -> Source:
+        by = next((by for by in _SMALLER if max(width, height) >= by * side), 1)
+        w, h = -(-width // by), -(-height // by)
+        read = partial(_read, blob, body, mode, h, w)
+        scratch = w * h * CHANNELS[mode] + kept
+        return Source("jpeg", w, h, mode, scratch, read, record, whole, smaller)
+
+    return smaller(max(width, height))
 
 
-def decode(blob: bytes, colour: str) -> Image:
+def decode(blob: bytes, colour: str, height: int = 0, width: int = 0) -> Image:
     """The pixels (H, W, C) of a JPEG stream as "GRAY", "RGB" or "CMYK" (as stored).
+
+    ``height``, ``width``: what is asked for at least; the decoder leaves out what is finer. Zeros
+    ask for all there is.
 
     Raises :class:`DecodeError` for every flaw of the entropy-coded part but the harmless ones.
     """
     try:
+        read = partial(simplejpeg.decode_jpeg, blob, colour, min_height=height, min_width=width)
         try:
-            return cast(Image, simplejpeg.decode_jpeg(blob, colour))
+            return cast(Image, read())
         except ValueError as error:
             if not any(flaw in str(error) for flaw in _HARMLESS):
                 raise
-            return cast(Image, simplejpeg.decode_jpeg(blob, colour, strict=False))
+            return cast(Image, read(strict=False))
     except ValueError as error:
         if "Premature end" in str(error):
             raise DecodeError("the JPEG is truncated") from error
@@ -165,13 +176,13 @@ def _samples(content: bytes, pixels: int) -> int:
     return int(pixels * share * 1.02) + (1 << 20)  # planes are padded to whole blocks
 
 
-def _read(blob: bytes, body: int, mode: Mode) -> Raster:
+def _read(blob: bytes, body: int, mode: Mode, height: int, width: int) -> Raster:
     end = blob.find(_END, body)
     if end < 0:
         raise DecodeError("the JPEG is truncated")
     if blob.count(_SCAN, body, end) > MAX_SCANS:
         raise DecodeError(f"the JPEG has more than {MAX_SCANS} scans")
-    pixels = decode(blob, _COLOURS[mode])
+    pixels = decode(blob, _COLOURS[mode], height, width)
     if mode == "L":
         pixels = pixels[..., 0]
     if mode == "CMYK":

@@ -40,7 +40,9 @@ class Source:
     """A picture before decoding: ``width`` and ``height`` are as stored, before orientation.
 
     ``read`` decodes the pixels and raises :class:`DecodeError`; ``scratch`` bounds the bytes it
-    holds at its peak, its result included. ``icc``: the embedded profile or b"".
+    holds at its peak, its result included. ``icc``: the embedded profile or b"". ``smaller``: the
+    same picture read at the smallest size whose long side is not below so many pixels; None where
+    that would cost as much.
     """
 
     format: str
@@ -51,6 +53,7 @@ class Source:
     read: Callable[[], Raster]
     record: Record = Record()
     icc: bytes = b""
+    smaller: Callable[[int], Source] | None = None
 
 
 def admit(format: str, width: int, height: int, max_pixels: int) -> int:

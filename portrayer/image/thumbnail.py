@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import cv2
 import numpy as np
-import simplejpeg
 
-from portrayer.image import codec, jpeg, profile
+from portrayer.image import codec, profile
 from portrayer.image.codec import Header
 from portrayer.image.geometry import resize
-from portrayer.image.source import Raster, Source
 from portrayer.types import Image
 
 QUALITY = 80
-_SCAN = b"\xff\xda"
 
 
 def memory(header: Header) -> int:
@@ -29,21 +24,12 @@ def make(blob: bytes, side: int, *, max_pixels: int = codec.MAX_PIXELS) -> bytes
     Raises what :func:`codec.decode` raises.
     """
     with codec.one_reason():
-        found = codec.inspect(blob, max_pixels)
+        found = codec.inspect(blob, max_pixels, side)
         scale = min(1.0, side / max(found.height, found.width))
         height, width = (max(1, round(scale * size)) for size in (found.height, found.width))
-        image = profile.to_rgb(_read(found, blob, height, width), found.icc)
+        image = profile.to_rgb(found.read(), found.icc)
         upright = codec.UPRIGHT[found.record.orientation](_resized(image, height, width))
     return codec.encode(np.asarray(upright, np.uint8), "webp", quality=QUALITY)
-
-
-def _read(found: Source, blob: bytes, height: int, width: int) -> Raster:
-    """The picture; a JPEG without flaws no larger than it takes to have so many pixels."""
-    if found.format == "jpeg" and found.mode == "RGB" and blob.count(_SCAN) <= jpeg.MAX_SCANS:
-        with suppress(ValueError):  # what is wrong with it, the whole way says
-            small = simplejpeg.decode_jpeg(blob, "RGB", min_height=height, min_width=width)
-            return Raster("RGB", small)
-    return found.read()
 
 
 def _resized(image: Image, height: int, width: int) -> Image:

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image as Pillow
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 from portrayer.errors import DecodeError
-from portrayer.image.codec import decode, encode
+from portrayer.image.codec import decode, encode, probe
+from portrayer.image.geometry import resize
 from tests.image.pictures import far, saved, scene, seen
 
 
@@ -58,3 +61,29 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
     at = blob.rindex(b"\xff\xda")
     with pytest.raises(DecodeError, match="scans"):
         decode(blob[:at] + blob[at:-2] * 600 + blob[-2:])
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+@pytest.mark.parametrize("orientation", [1, 6])
+@given(side=st.integers(1, 700))
+def test_a_jpeg_read_small(orientation: int, options: dict[str, Any], side: int) -> None:
+    """Where fewer pixels are enough, no fewer come, less than twice as many a side down to an
+    eighth, and they show what the whole picture shows at their size.
+    """
+    turned = Pillow.Exif()
+    turned[0x0112] = orientation
+    smooth = resize(scene(31, 53), 303, 531)
+    blob = saved(smooth, "JPEG", quality=95, exif=turned, **options)
+    whole, small = decode(blob).image, decode(blob, side=side).image
+    header = probe(blob, side=side)
+    assert small.shape[:2] == (header.height, header.width)
+    assert min(side, 531) <= max(small.shape) <= max(2 * side, 531 // 8 + 1)
+    assert abs(whole.shape[0] / small.shape[0] - whole.shape[1] / small.shape[1]) < 0.2
+    assert np.abs(resize(whole, *small.shape[:2]).astype(int) - small).mean() < 3
+
+
+def test_damage_is_told_of_a_jpeg_read_small() -> None:
+    """What is cut off is told, however little of it would be seen."""
+    blob = saved(scene(200, 300), "JPEG")
+    with pytest.raises(DecodeError, match="damaged"):
+        decode(blob[: len(blob) // 2] + b"\xff\xd9", side=40)

@@ -65,6 +65,9 @@ def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         "max_batch": ("8", 8),
         "max_pixels": ("1000", 1000),
         "models": ("models", Path("models")),
+        "mirror": ("https://m", "https://m"),
+        "proxy": ("http://p", "http://p"),
+        "offline": ("true", True),
     }
     assert {*said, "presets", "server"} == set(Settings.model_fields)
     for name, (text, _) in said.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from portrayer.bench.encoders import WRITERS
 from portrayer.bench.figures import Stages
-from portrayer.bench.rig import Load, Rig, Work
+from portrayer.bench.rig import Load, Rig, Work, repeated
 
 STAGES = ("decode", "task", "encode")  # those of a worker's thread; while it infers, it waits
 
@@ -91,14 +91,14 @@ def rate(rig: Rig, load: Load, batch: int, seconds: float) -> tuple[float, int]:
     As many callers as keep a batch waiting for every replica ask for ``batch`` images at a time.
     """
     engine = rig.pipeline.engine
-    asked = [(model, samples.repeat(batch, axis=0)) for model, samples in load]
+    asked = [(model, repeated(one, batch)) for model, one in load]
     end = 0.0
 
     def ask(once: bool = False) -> tuple[int, int]:
         images = largest = 0
         while images == 0 or (not once and time.perf_counter() < end):
-            for model, samples in asked:
-                largest = max(largest, engine.infer(model, samples).batch)
+            for model, inputs in asked:
+                largest = max(largest, engine.infer(model, *inputs).batch)
             images += batch
         return images, largest
 

@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from portrayer.engine.device import Array, Device, open_devices
 from portrayer.engine.engine import Engine
 from portrayer.engine.memory import Cost, parse
@@ -64,8 +62,11 @@ class Work:
         return [*self.beside, self.photos[number % len(self.photos)]]
 
 
-Load = tuple[tuple[str, Array], ...]
-"""What a photo asks of the engine, in order: (model, samples)."""
+Asked = tuple[Array | None, Array | None]
+"""Samples and vectors of one request: see :class:`~portrayer.tasks.task.Infer`."""
+
+Load = tuple[tuple[str, Asked], ...]
+"""What a photo asks of the engine, in order, by model."""
 
 
 class Timed:
@@ -77,10 +78,10 @@ class Timed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._device, name)
 
-    def launch(self, model: Any, samples: Array) -> Any:
+    def launch(self, model: Any, *inputs: Array | None) -> Any:
         begun = time.thread_time()
         try:
-            return self._device.launch(model, samples)
+            return self._device.launch(model, *inputs)
         finally:
             self.spent += time.thread_time() - begun
 
@@ -128,11 +129,11 @@ class Rig:
         Raises :class:`InputError` where the task looks for faces and finds none.
         """
         images: list[Image] = [codec.decode(p.read_bytes()).image for p in work.inputs(number)]
-        asked: list[tuple[str, Array]] = []
+        asked: list[tuple[str, Asked]] = []
 
-        def infer(model: str, samples: Array) -> Array:
-            asked.append((model, samples))
-            return self.pipeline.engine.infer(model, samples).arrays
+        def infer(model: str, samples: Array | None, vectors: Array | None = None) -> Array:
+            asked.append((model, (samples, vectors)))
+            return self.pipeline.engine.infer(model, samples, vectors).arrays
 
         row = find_task(work.task)
         product = row.run(images, row.options(**work.options), infer)
@@ -145,11 +146,22 @@ class Rig:
         load = self.load(work)
         largest = max(device.largest_batch for device in self.devices)
         sizes = [1 << bit for bit in range(largest.bit_length())]
-        for model, samples in dict(load).items():
+        for model, one in dict(load).items():
             for size in sizes:
-                blank = np.zeros((size * len(self.devices), *samples.shape[1:]), np.uint8)
-                self.pipeline.engine.infer(model, blank)
+                self.pipeline.engine.infer(model, *repeated(first(one), size * len(self.devices)))
         return load
+
+
+def repeated(one: Asked, times: int) -> Asked:
+    """A request for each of its samples so many times."""
+    samples, vectors = (part if part is None else part.repeat(times, axis=0) for part in one)
+    return samples, vectors
+
+
+def first(one: Asked) -> Asked:
+    """A request for the first of its samples alone."""
+    samples, vectors = (part if part is None else part[:1] for part in one)
+    return samples, vectors
 
 
 def devices(setup: Setup) -> tuple[Device, ...]:

@@ -49,8 +49,9 @@ def test_every_writer_writes_the_same_picture(
 
 def test_a_load_is_what_the_photo_asks(rig: Rig, work: Work) -> None:
     """One sample of the matting network, at the size that it takes."""
-    [(model, samples)] = rig.load(work)
-    assert (model, samples.shape) == ("portrait-matting", (1, 352, 352, 3))
+    [(model, (samples, vectors))] = rig.load(work)
+    assert samples is not None
+    assert (model, samples.shape, vectors) == ("portrait-matting", (1, 352, 352, 3), None)
     assert rig.costs()[model].of(1) > 0
 
 

@@ -10,21 +10,25 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from portrayer import storage
+from portrayer.engine.device import trim_memory
 from portrayer.engine.engine import Engine
 from portrayer.engine.memory import Budget
 from portrayer.engine.precedence import Course, Precedence, Watch
 from portrayer.errors import EngineClosed, InputError
-from portrayer.image import codec, files, thumbnail
+from portrayer.image import codec, thumbnail
 from portrayer.image.codec import Credits
+from portrayer.image.composite import quantise
 from portrayer.image.credits import of_result
 from portrayer.image.given import Input, Source, open_source, read_source
+from portrayer.storage import Place
 from portrayer.tasks import pictures
 from portrayer.tasks import task as find_task
 from portrayer.tasks.options import read
@@ -32,6 +36,7 @@ from portrayer.tasks.task import Task
 from portrayer.types import Face, Image, Matte
 
 GLANCE = 10.0  # seconds that a small picture waits for memory at most
+TRIMMED = 200  # photos after which freed memory goes back: faulting it in again is .5 % of them
 
 
 @dataclass(frozen=True)
@@ -76,14 +81,13 @@ class Result:
         self.write(Path(path))
         return Path(path)
 
-    def write(self, path: Path) -> int:
-        """As :meth:`save`; the bytes of the image's file."""
-        blob = self.encode(codec.format_of(path, self.options.format))
+    def write(self, place: Place) -> int:
+        """As :meth:`save`, to a path or a URL; the bytes of the image's file."""
+        blob = self.encode(codec.format_of(Path(storage.name(place)), self.options.format))
         if getattr(self.options, "output", "") == "both" and self.matte is not None:
-            grey = np.rint(self.matte * 255).astype(np.uint8)
-            matte = codec.encode(grey, "png", credits=self.credits)
-            files.write(files.matte_of(path), matte)
-        files.write(path, blob)
+            matte = codec.encode(quantise(self.matte), "png", credits=self.credits)
+            storage.write(storage.matte_of(place), matte)
+        storage.write(place, blob)
         return len(blob)
 
 
@@ -96,7 +100,7 @@ class Pipeline:
 
     def __init__(self, engine: Engine, host: Budget, *, workers: int, max_pixels: int) -> None:
         self.engine, self.host, self.workers, self.max_pixels = engine, host, workers, max_pixels
-        self._precedence = Precedence()
+        self._precedence, self._done = Precedence(), count(1)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="photo")
 
     def run(
@@ -183,19 +187,20 @@ class Pipeline:
         self,
         task: str,
         options: Mapping[str, Any],
-        source: Path,
-        target: Path,
+        source: Place,
+        target: Place,
         watch: Watch | None = None,
     ) -> Mapping[str, Any]:
-        """A file to a file; what a ledger wants to remember of it.
+        """A file to a file, each at a path or a URL; what a ledger wants to remember of it.
 
-        ``source`` is the last of the task's inputs. ``options`` hold the paths of those before it,
+        ``source`` is the last of the task's inputs. ``options`` hold the places of those before it,
         by their names, beside the task's own. ``watch`` hears each stage as it begins; what it
         raises ends the photo there, and nothing is written.
         """
         wish = dict(options)
-        sources = [wish.pop(name) for name in find_task(task).inputs[:-1] if name in wish]
-        with self.process(task, [*sources, source], wish, watch=watch) as result:
+        ahead = [wish.pop(name) for name in find_task(task).inputs[:-1] if name in wish]
+        given = [storage.read(at) if storage.is_url(at) else at for at in (*ahead, source)]
+        with self.process(task, given, wish, watch=watch) as result:
             size = result.write(target)
         found = {} if result.faces is None else {"faces": len(result.faces)}
         return found | {
@@ -204,7 +209,7 @@ class Pipeline:
             "batch": result.batch,
             "width": result.image.shape[1],
             "height": result.image.shape[0],
-            "format": codec.format_of(target, result.options.format),
+            "format": codec.format_of(Path(storage.name(target)), result.options.format),
             "bytes": size,
             "seconds": {name: round(value, 5) for name, value in result.timings.items()},
         }
@@ -216,7 +221,7 @@ class Pipeline:
         :func:`open_source`, :func:`codec.decode` and :meth:`Budget.reserve` raise.
         """
         blob = read_source(source)
-        header = codec.probe(blob, max_pixels=self.max_pixels)
+        header = codec.probe(blob, max_pixels=self.max_pixels, side=side)
         with self.host.reserve(thumbnail.memory(header), GLANCE, priority=1):
             return thumbnail.make(blob, side, max_pixels=self.max_pixels)
 
@@ -234,12 +239,17 @@ class Pipeline:
         if len(inputs) != len(row.inputs):
             wanted = ", ".join(row.inputs)
             raise InputError(f"{row.name} takes {wanted}; {len(inputs)} inputs were given")
-        opened = row.each(partial(open_source, max_pixels=self.max_pixels), inputs)
-        need = sum(max(photo.bytes, row.memory(chosen, photo.pixels)) for photo in opened)
-        need += pictures.memory(chosen)
+        sides = [*(0 for _ in inputs[1:]), chosen.enough]
+        opened = row.each(
+            lambda given: open_source(given[0], self.max_pixels, given[1]),
+            [*zip(inputs, sides, strict=True)],
+        )
+        need = needed(row, chosen, opened)
         memory = self.host.reserve(need, course.left, priority=course.priority)
         with self._precedence.working(course.priority, memory):
             yield self._process(row, opened, chosen, course)
+        if next(self._done) % TRIMMED == 0:
+            trim_memory()
 
     def _process(self, row: Task, opened: Sequence[Input], options: Any, course: Course) -> Result:
         course.enter("decode")
@@ -247,10 +257,14 @@ class Pipeline:
         ran: list[tuple[str, str, int]] = []
         forwards: dict[str, tuple[int, ...]] = {}
 
-        def infer(model: str, samples: NDArray[np.uint8]) -> NDArray[np.float32]:
+        def infer(
+            model: str,
+            samples: NDArray[np.uint8] | None,
+            vectors: NDArray[np.float32] | None = None,
+        ) -> NDArray[np.float32]:
             course.enter("infer")
             answer = self.engine.infer(
-                model, samples, priority=course.priority, deadline=course.deadline
+                model, samples, vectors, priority=course.priority, deadline=course.deadline
             )
             ran.append((answer.device, answer.precision, answer.batch))
             forwards[model] = (*forwards.get(model, ()), *answer.forwards)
@@ -272,6 +286,18 @@ class Pipeline:
             faces=product.faces,
             forwards=forwards,
         )
+
+
+def needed(row: Task, options: Any, opened: Sequence[Input]) -> int:
+    """Host bytes that a photo takes at its peak: its inputs are decoded one beside the other, and
+    all but the last stay as they are while the task runs.
+    """
+    held = most = 0
+    for photo in opened:
+        most = max(most, held + photo.bytes)
+        held += 3 * photo.pixels
+    last = opened[-1].pixels
+    return max(most, held - 3 * last + row.memory(options, last)) + pictures.memory(options)
 
 
 def chosen_options(task: str, options: Mapping[str, Any] | Any) -> Any:

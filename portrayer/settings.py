@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +38,16 @@ def _at_home(folder: object) -> object:
     if folder == "":
         raise ValueError("a folder is needed")
     return os.path.expanduser(folder) if isinstance(folder, str) else folder
+
+
+def _address(address: str, usual: str, schemes: Sequence[str]) -> str:
+    """An address without a last slash; a bare host gets the ``usual`` scheme."""
+    if not address:
+        return ""
+    whole = (address if "://" in address else f"{usual}://{address}").rstrip("/")
+    if not re.fullmatch(rf"(?:{'|'.join(schemes)})://\S+", whole):
+        raise ValueError("an address is needed, such as https://hf-mirror.com")
+    return whole
 
 
 class Server(BaseModel):
@@ -120,6 +131,13 @@ class Settings(BaseModel):
     models: Path = Field(
         default_factory=lambda: _own() / "models", description="folder of the models that you bring"
     )
+    mirror: str = Field(
+        default="", description="address asked for models first, in place of https://HOST"
+    )
+    proxy: str = Field(
+        default="", description="proxy to fetch models by, beside what HTTPS_PROXY says"
+    )
+    offline: bool = Field(default=False, description="never fetch a model")
     presets: Mapping[str, Mapping[str, Any]] = Field(
         default={}, description="presets of one's own, by name"
     )
@@ -130,6 +148,16 @@ class Settings(BaseModel):
     def _folder(cls, folder: object) -> object:
         return _at_home(folder)
 
+    @field_validator("mirror")
+    @classmethod
+    def _mirror(cls, address: str) -> str:
+        return _address(address, "https", ("https", "http", "file"))
+
+    @field_validator("proxy")
+    @classmethod
+    def _proxy(cls, address: str) -> str:
+        return _address(address, "http", ("http", "https"))
+
 
 def _home() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "portrayer"
@@ -138,6 +166,11 @@ def _home() -> Path:
 def consent_file() -> Path:
     """Where it is kept what this user has agreed to: lines of a statement and its date."""
     return _home() / "consent.toml"
+
+
+def ledgers() -> Path:
+    """Where the ledgers lie of runs whose results go to a URL."""
+    return _own() / "ledgers"
 
 
 def agreed(statement: str) -> bool:

@@ -28,6 +28,7 @@ from portrayer.errors import (
     UnknownTask,
 )
 from portrayer.image import codec, thumbnail
+from portrayer.image.given import open_source
 from portrayer.pipeline import Pipeline
 from portrayer.settings import Settings
 from portrayer.studio import Studio
@@ -36,6 +37,8 @@ from portrayer.tasks.matting import Matting
 from portrayer.types import Image
 from tests.engine.fakes import eventually
 from tests.portraits import admiral, astronaut
+
+SMALL = {"max-side": 300}
 
 
 @pytest.fixture(scope="module")
@@ -326,6 +329,21 @@ def test_a_tight_budget_is_kept(studio: Studio) -> None:
         assert "host" in told(caught.value)
     finally:
         tight._pool.shutdown()  # the engine is shared with the other tests
+
+
+@pytest.mark.parametrize("task", ["matte", "enhance", "matte+enhance"])
+def test_no_more_is_read_than_is_wanted(studio: Studio, task: str) -> None:
+    """Of a large photo that is to become a small picture, less is decoded and less memory taken,
+    and the picture is what it would be.
+    """
+    large = codec.encode(np.kron(astronaut(), np.ones((5, 5, 1), np.uint8)), "jpeg")
+    first = task.split("+")[0]
+    wish = {f"{first}.max-side": 300, "matte.background": "white"} if "+" in task else SMALL
+    read = studio.pipeline.run(task, [large], wish)
+    whole = studio.pipeline.run(task, [codec.decode(large).image], wish)
+    assert read.image.shape == whole.image.shape
+    assert np.abs(read.image.astype(int) - whole.image).mean() < 3
+    assert open_source(large, side=300).bytes < open_source(large).bytes
 
 
 def test_pictures_that_options_name_are_counted(studio: Studio, tmp_path: Path) -> None:

@@ -22,9 +22,11 @@ LINES = 350
 
 Rooms = tuple[str, ...]
 IMAGE: Rooms = ("image",)
+PEERS: Rooms = (*IMAGE, "bench.encoders")  # how others write a picture, to measure against
 CUDA: Rooms = ("engine.device", "engine.cuda")
 TORCH: Rooms = ("nets", "models", *CUDA)
-THREADS: Rooms = ("engine", "pipeline", "studio", "jobs.child", "jobs.runner", "jobs.store")
+JOBS: Rooms = ("jobs.child", "jobs.runner", "jobs.store")
+THREADS: Rooms = ("engine", "pipeline", "studio", *JOBS, "bench.apart", "bench.flow")
 DOWNLOAD: Rooms = ("models.weights", "server.remote")
 SERVER: Rooms = ("server",)
 
@@ -32,8 +34,9 @@ SERVER: Rooms = ("server",)
 MODULES: Mapping[str, Rooms] = {
     "torch": TORCH,
     "torch.cuda": CUDA,
-    "cv2": IMAGE,
-    "PIL": IMAGE,
+    "onnxruntime": ("models.runtime",),
+    "cv2": PEERS,
+    "PIL": PEERS,
     "simplejpeg": IMAGE,
     "isal": IMAGE,
     "pymatting": IMAGE,
@@ -55,7 +58,8 @@ MODULES: Mapping[str, Rooms] = {
     "prometheus_client": SERVER,
     "zipstream": SERVER,
     "pynvml": ("engine.nvml",),
-    "urllib.request": DOWNLOAD,
+    "fsspec": ("storage",),
+    "urllib.request": (*DOWNLOAD, "storage"),
     "http.client": DOWNLOAD,
     "requests": DOWNLOAD,
     "httpx": DOWNLOAD,
@@ -70,7 +74,7 @@ NAMES: Mapping[str, Rooms] = {
 }
 
 # Constants: a device may be named where the user names it and where it is opened.
-CONSTANTS: Mapping[str, Rooms] = {"cuda": ("settings", "cli", "engine")}
+CONSTANTS: Mapping[str, Rooms] = {"cuda": ("settings", "cli", "engine", "models.runtime")}
 
 # Locks: at most this many, and where nothing is said, as many as the room likes.
 LOCKS: Mapping[str, int] = {"jobs.store": 1}
@@ -222,6 +226,7 @@ BREACHES = [
     (imports, "tasks/matting.py", "from importlib import import_module\nimport_module('torch')"),
     (imports, "tasks/__init__.py", "import importlib\nimportlib.import_module('cv2.dnn')"),
     (imports, "models/model.py", "from torch import cuda"),
+    (imports, "models/onnx.py", "import onnxruntime"),
     (imports, "pipeline.py", "from PIL import Image"),
     (imports, "tasks/faces.py", "if TYPE_CHECKING:\n    import cv2"),
     (imports, "jobs/runner.py", "import sqlite3"),
@@ -231,6 +236,7 @@ BREACHES = [
     (imports, "studio.py", "from rich.progress import Progress"),
     (imports, "cli.py", "import urllib.request"),
     (imports, "cli/serve.py", "import uvicorn"),
+    (imports, "jobs/names.py", "import fsspec.core"),
     (imports, "jobs/runner.py", "import asyncio"),
     (imports, "server/routes.py", "import threading"),
     (imports, "server/routes.py", "import http.client"),
@@ -267,6 +273,7 @@ def test_a_planted_breach_is_found(law: Law, path: str, text: str, tmp_path: Pat
 MEANT = [
     ("nets/unet.py", "import torch\nfrom torch import nn"),
     ("engine/device.py", "import torch.cuda\ntorch.cuda.is_available()"),
+    ("models/runtime.py", "import onnxruntime\nx = 'cuda'"),
     ("engine/cuda.py", "import torch.cuda\ntorch.cuda.empty_cache()"),
     ("engine/engine.py", "device = 'cuda:1'"),
     ("settings.py", "import os, tomllib\nos.environ.get('X'), os.getenv('Y'), 'cuda'"),

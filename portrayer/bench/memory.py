@@ -32,7 +32,7 @@ def forward(setup: Setup, name: str, batch: int) -> int | None:
     samples = np.zeros((device.padded(batch), model_spec.side, model_spec.side, 3), np.uint8)
     try:
         if of_its_own(device):
-            return int(cast(Any, device)._peak(model, len(samples)))
+            return int(cast(Any, device).peak(model, len(samples)))
         device.finish(device.launch(model, samples[:1]))  # code and kernels are no forward's cost
         before = settled()
         device.finish(device.launch(model, samples))

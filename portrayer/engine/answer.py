@@ -6,9 +6,16 @@ import threading
 import traceback
 from copy import copy
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from portrayer.engine.device import Array
 from portrayer.errors import PortrayerError
+from portrayer.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from portrayer.engine.replica import Replica  # it builds on this file
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +45,44 @@ class Ran:
 
 @dataclass(slots=True)
 class Ticket:
-    """A caller's place in the engine for one sample."""
+    """A caller's place in the engine for one sample: a picture, a vector, or one of each.
 
-    sample: Array
+    ``alone``: how often it ran out of memory in a batch of its own on one replica. ``failed``: the
+    replica it last failed on for another reason.
+    """
+
+    sample: Array | None
+    vector: Array | None = None
     done: threading.Event = field(default_factory=threading.Event)
     result: Array | None = None
     ran: Ran = Ran()
     error: BaseException | None = None
     alone: int = 0
+    failed: Replica | None = None
+
+
+def tickets(spec: ModelSpec, samples: Array | None, vectors: Array | None) -> list[Ticket]:
+    """One for each sample; ``ValueError`` where they are not what the model takes."""
+    given = samples if spec.side else vectors
+    count = 0 if given is None else len(given)
+    width = spec.graph.width if spec.graph is not None and spec.graph.vector else 0
+    _check(spec.name, samples, np.uint8, count, (spec.side, spec.side, 3) if spec.side else ())
+    _check(spec.name, vectors, np.float32, count, (width,) if width else ())
+    pictures, told = ([None] * count if given is None else given for given in (samples, vectors))
+    return [Ticket(*pair) for pair in zip(pictures, told, strict=True)]
+
+
+def _check(
+    model: str, given: Array | None, dtype: type[Any], count: int, shape: tuple[int, ...]
+) -> None:
+    """Whether there are ``count`` of this dtype and shape, none where there is no shape."""
+    if given is None and not shape:
+        return
+    if given is None or given.dtype != dtype or given.shape != (max(1, count), *shape) or not shape:
+        found = "nothing" if given is None else f"{given.dtype} {given.shape}"
+        sizes = ", ".join(map(str, shape))
+        wanted = f"{np.dtype(dtype)} (N >= 1, {sizes})" if shape else f"no {np.dtype(dtype)}"
+        raise ValueError(f"{model} takes {wanted}, not {found}")
 
 
 @dataclass(frozen=True, slots=True)

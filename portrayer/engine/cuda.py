@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -13,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from portrayer.engine.device import Array, TorchDevice
+from portrayer.engine.device import Array, Loadable, TorchDevice
 from portrayer.engine.memory import Cost
 from portrayer.errors import DeviceUnavailable, InvalidOption
 from portrayer.models.model import Model
+from portrayer.models.onnx import OnnxModel
 from portrayer.models.spec import ModelSpec
 
 SHARE = 0.92  # of what is free: the driver's own needs and what fragments are not counted
@@ -37,6 +39,7 @@ class CudaDevice(TorchDevice):
     largest_batch = 32
     asynchronous = True
     measured = (1, 4)
+    capturing = True  # one graph a batch size; without, every forward launches its own kernels
 
     # torch allows one capture at a time in a process, and no cache to be emptied beside it.
     _alone: ClassVar[threading.Lock] = threading.Lock()
@@ -62,15 +65,22 @@ class CudaDevice(TorchDevice):
             raise DeviceUnavailable(f"{self.name} does not answer ({reason})") from error
         return int((free + torch.cuda.memory_reserved(self.device)) * SHARE)
 
+    def cap(self, amount: int) -> None:
+        """Have torch's allocator refuse what passes ``amount`` bytes, whatever is free."""
+        total = torch.cuda.get_device_properties(self.device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, amount / total), self.device)
+
     def padded(self, samples: int) -> int:
         return min(self.largest_batch, 1 << (samples - 1).bit_length())  # graphs of powers of two
 
-    def load(self, spec: ModelSpec) -> tuple[Model, int]:
-        loaded = super().load(spec)
+    def load(self, spec: ModelSpec, memory: int = sys.maxsize) -> tuple[Loadable, int]:
+        loaded = super().load(spec, memory)
         torch.cuda.synchronize(self.device)  # the streams of this class do not wait for torch's own
         return loaded
 
-    def launch(self, model: Model, samples: Array) -> Any:
+    def launch(self, model: Loadable, samples: Array | None, vectors: Array | None = None) -> Any:
+        if isinstance(model, OnnxModel) or samples is None:
+            return super().launch(model, samples, vectors)  # its runtime copies and waits itself
         count = len(samples)
         shape = (self.padded(count), *samples.shape[1:])
         host = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
@@ -92,12 +102,14 @@ class CudaDevice(TorchDevice):
         return answer, done, host  # the pinned source must outlive the copy
 
     def finish(self, pending: Any) -> Array:
+        if isinstance(pending, Tensor):
+            return super().finish(pending)
         answer, done, _ = pending
         done.synchronize()
         result: Array = answer.numpy()
         return result
 
-    def measure(self, model: Model) -> Cost:
+    def measure(self, model: Loadable) -> Cost:
         cost = super().measure(model)
         self.free()
         return cost
@@ -112,7 +124,7 @@ class CudaDevice(TorchDevice):
         graphs = self.graphs.setdefault(model, {})
         size = len(samples)
         if size not in graphs:
-            graphs[size] = self._capture(model, samples)
+            graphs[size] = self._capture(model, samples) if self.capturing else None
         graph = graphs[size]
         if graph is None:
             eager: Tensor = model(samples)
@@ -147,7 +159,7 @@ class CudaDevice(TorchDevice):
             torch._C._cuda_endAllocateToPool(self.device.index, self.pool)
         torch.cuda.synchronize(self.device)
 
-    def _peak(self, model: Model, samples: int) -> int:
+    def peak(self, model: Model, samples: int) -> int:
         blank = np.zeros((samples, model.spec.side, model.spec.side, 3), np.uint8)
         self.free()
         torch.cuda.reset_peak_memory_stats(self.device)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -25,10 +26,13 @@ from torch.utils._pytree import tree_leaves
 from portrayer.engine.host import available
 from portrayer.engine.memory import Cost
 from portrayer.errors import DeviceUnavailable, InvalidOption
+from portrayer.models import onnx
 from portrayer.models.model import Model, load
+from portrayer.models.onnx import OnnxModel
 from portrayer.models.spec import ModelSpec
 
 Array = NDArray[Any]
+Loadable: TypeAlias = Model | OnnxModel
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 # Allocators, cuDNN, cuBLAS and drivers run out of memory in their own words, as a RuntimeError.
@@ -38,7 +42,8 @@ EXHAUSTED = ("allocate memory", "not enough memory", "out of memory", "ALLOC_FAI
 class Device(Protocol):
     """What a replica needs of the hardware.
 
-    ``samples`` are (N, S, S, 3) uint8; results are float32 arrays, N first.
+    ``samples`` are (N, S, S, 3) uint8, None for a model that takes vectors alone; ``vectors`` are
+    (N, width) float32, None for one that takes none; results are float32 arrays, N first.
     """
 
     name: str
@@ -55,13 +60,22 @@ class Device(Protocol):
     def padded(self, samples: int) -> int:
         """How many samples a launch of so many really runs and takes memory for."""
 
-    def load(self, spec: ModelSpec) -> tuple[Any, int]:
-        """A ready model and the bytes its weights take, until it is no longer referred to."""
+    def load(self, spec: ModelSpec, memory: int = sys.maxsize) -> tuple[Any, int]:
+        """A ready model and the bytes its weights take, until it is no longer referred to.
+
+        ``memory``: what all models and forwards may take, for a runtime that can be told.
+        """
+
+    def largest(self, model: Any) -> int:
+        """The largest batch of this model: ``largest_batch``, or 1 where it takes one at a time."""
+
+    def precision_of(self, model: Any) -> str:
+        """What this model runs in: ``precision``, or what its numbers ask for."""
 
     def measure(self, model: Any) -> Cost:
         """The memory a forward takes beside the weights, from forwards that were really run."""
 
-    def launch(self, model: Any, samples: Array) -> Any:
+    def launch(self, model: Any, samples: Array | None, vectors: Array | None = None) -> Any:
         """Start a forward; what comes back goes to :meth:`finish`."""
 
     def finish(self, pending: Any) -> Array:
@@ -123,11 +137,23 @@ class TorchDevice:
     def padded(self, samples: int) -> int:
         return samples
 
-    def load(self, spec: ModelSpec) -> tuple[Model, int]:
-        model = load(spec, self.device, self.dtype)
+    def load(self, spec: ModelSpec, memory: int = sys.maxsize) -> tuple[Loadable, int]:
+        model: Loadable
+        if spec.graph is None:
+            model = load(spec, self.device, self.dtype)
+        else:
+            model = onnx.load(spec, self.name, memory)
         return model, model.bytes
 
-    def launch(self, model: Model, samples: Array) -> Any:
+    def largest(self, model: Loadable) -> int:
+        return 1 if isinstance(model, OnnxModel) and model.single else self.largest_batch
+
+    def precision_of(self, model: Loadable) -> str:
+        return model.precision
+
+    def launch(self, model: Loadable, samples: Array | None, vectors: Array | None = None) -> Any:
+        if isinstance(model, OnnxModel):
+            return torch.from_numpy(model(samples, vectors))
         with torch.inference_mode():
             return model(torch.from_numpy(samples).to(self.device))
 
@@ -141,18 +167,21 @@ class TorchDevice:
     def capacity(self) -> int:
         return int(available() * 0.8)
 
-    def measure(self, model: Model) -> Cost:
+    def measure(self, model: Loadable) -> Cost:
+        if isinstance(model, OnnxModel):
+            return Cost.through(*model.peaks)
         few, many = self.measured
-        low = self._peak(model, few)
+        low = self.peak(model, few)
         try:
-            high = self._peak(model, many)
+            high = self.peak(model, many)
         except Exception as error:
             if not self.is_out_of_memory(error):
                 raise
             high = low * many // few  # the first fits, so it may run: each costs as much then
         return Cost.through((few, low), (many, high))
 
-    def _peak(self, model: Model, samples: int) -> int:
+    def peak(self, model: Model, samples: int) -> int:
+        """Bytes that a forward of so many takes at its peak, beside the weights."""
         blank = np.zeros((samples, model.spec.side, model.spec.side, 3), np.uint8)
         with Peak() as peak:
             self.finish(self.launch(model, blank))
@@ -170,10 +199,10 @@ class CpuDevice(TorchDevice):
 
     largest_batch = 4  # measured: a core is full at one picture, more only cost memory
 
-    _shared: ClassVar[weakref.WeakValueDictionary[tuple[ModelSpec, str], Model]] = (
+    _shared: ClassVar[weakref.WeakValueDictionary[tuple[ModelSpec, str], Loadable]] = (
         weakref.WeakValueDictionary()
     )
-    _costs: ClassVar[weakref.WeakKeyDictionary[Model, Cost]] = weakref.WeakKeyDictionary()
+    _costs: ClassVar[weakref.WeakKeyDictionary[Loadable, Cost]] = weakref.WeakKeyDictionary()
     _once: ClassVar[threading.Lock] = threading.Lock()  # one loads and measures, the others wait
 
     def __init__(self, precision: str) -> None:
@@ -182,15 +211,20 @@ class CpuDevice(TorchDevice):
     def enter(self) -> None:
         torch.set_num_threads(1)
 
-    def load(self, spec: ModelSpec) -> tuple[Model, int]:
+    def load(self, spec: ModelSpec, memory: int = sys.maxsize) -> tuple[Loadable, int]:
         key = (spec, self.precision)
         with self._once:
             model = self._shared.get(key)
             if model is None:
-                self._shared[key] = model = super().load(spec)[0]
+                self._shared[key] = model = super().load(spec, memory)[0]
         return model, model.bytes
 
-    def measure(self, model: Model) -> Cost:
+    def launch(self, model: Loadable, samples: Array | None, vectors: Array | None = None) -> Any:
+        serial = isinstance(model, OnnxModel) and model.where.serial
+        with self._once if serial else contextlib.nullcontext():
+            return super().launch(model, samples, vectors)
+
+    def measure(self, model: Loadable) -> Cost:
         with self._once:
             cost = self._costs.get(model)
             if cost is None:
@@ -217,6 +251,12 @@ def keep_memory() -> None:
         libc.mallopt(
             ctypes.c_int(-8), ctypes.c_int(1)
         )  # M_ARENA_MAX: what one thread frees, all use
+
+
+def trim_memory() -> None:
+    """Give glibc's kept pages back: what lies between them, in use, makes them grow for ever."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(ctypes.c_size_t(0))
 
 
 def cpu_precision() -> str:

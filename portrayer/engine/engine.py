@@ -14,7 +14,7 @@ from itertools import count
 
 import numpy as np
 
-from portrayer.engine.answer import Answer, Ran, Stats, Ticket, let_go, own
+from portrayer.engine.answer import Answer, Ran, Stats, Ticket, let_go, own, tickets
 from portrayer.engine.device import Array, Device
 from portrayer.engine.memory import Budget
 from portrayer.engine.replica import Replica, Running
@@ -60,34 +60,39 @@ class Engine:
             thread.start()
 
     def infer(
-        self, model: str, samples: Array, *, priority: int = 0, deadline: float | None = None
+        self,
+        model: str,
+        samples: Array | None,
+        vectors: Array | None = None,
+        *,
+        priority: int = 0,
+        deadline: float | None = None,
     ) -> Answer:
         """Run (N, S, S, 3) uint8 samples, N >= 1, through a model; blocks until all are answered.
 
-        ``deadline``: on the engine's clock; a sample that runs by then is still answered. Raises
-        the first error of any sample: :class:`OutOfMemory` for one that does not fit alone,
-        :class:`DeadlineExceeded`, :class:`EngineClosed`, or a :class:`ModelError`;
-        :class:`UnknownModel`, and ``ValueError`` for samples that are not what the model takes.
+        ``samples``: None for a model that takes vectors alone. ``vectors``: (N, width) float32, one
+        a sample, for a model that takes any. ``deadline``: on the engine's clock; a sample that
+        runs by then is still answered. Raises the first error of any sample: :class:`OutOfMemory`
+        for one that does not fit alone, :class:`DeadlineExceeded`, :class:`EngineClosed`, or a
+        :class:`ModelError`; :class:`UnknownModel`, and ``ValueError`` for samples that are not what
+        the model takes.
         """
-        side = self._spec(model).side
-        if samples.dtype != np.uint8 or samples.shape != (max(1, len(samples)), side, side, 3):
-            found = f"{samples.dtype} {samples.shape}"
-            raise ValueError(f"{model} takes uint8 (N >= 1, {side}, {side}, 3), not {found}")
-        tickets = {next(self._ids): Ticket(sample) for sample in samples}
+        made = tickets(self._spec(model), samples, vectors)
+        mine = {next(self._ids): ticket for ticket in made}
         with self._changed:
             if self._closed:
                 raise EngineClosed("the engine is closed")
             now = self._clock()
-            for id, ticket in tickets.items():
+            for id, ticket in mine.items():
                 self._tickets[id] = ticket
                 self._scheduler.submit(Request(id, model, now, priority, deadline))
             self._changed.notify_all()
         try:
-            arrays = [self._result(ticket, deadline) for ticket in tickets.values()]
+            arrays = [self._result(ticket, deadline) for ticket in made]
         except BaseException:
-            self._abandon(list(tickets))
+            self._abandon(list(mine))
             raise
-        ran = [ticket.ran for ticket in tickets.values()]
+        ran = [ticket.ran for ticket in made]
         forwards = tuple(sorted({r.forward for r in ran}))
         batch = max(r.batch for r in ran)
         return Answer(np.stack(arrays), ran[0].device, ran[0].precision, batch, forwards)
@@ -195,9 +200,10 @@ class Engine:
         return batch, reserved
 
     def _launch(self, replica: Replica, batch: Batch, reserved: int) -> Running | None:
-        samples = [self._tickets[request.id].sample for request in batch.requests]
+        taken = [self._tickets[request.id] for request in batch.requests]
+        samples, vectors = [t.sample for t in taken], [t.vector for t in taken]
         try:
-            return replica.launch(batch.model, samples, reserved)
+            return replica.launch(batch.model, samples, reserved, vectors)
         except Exception as error:
             self._failed(replica, batch, error)
             return None
@@ -208,8 +214,7 @@ class Engine:
         except Exception as error:
             self._failed(replica, batch, error)
             return False
-        device = replica.device
-        ran = Ran(device.name, device.precision, len(batch), next(self._forwards))
+        ran = Ran(replica.device.name, running.precision, len(batch), next(self._forwards))
         with self._changed:
             for request, result in zip(batch.requests, results, strict=True):
                 self._answer(request.id, result=result, ran=ran)
@@ -217,10 +222,11 @@ class Engine:
         return True
 
     def _failed(self, replica: Replica, batch: Batch, error: Exception) -> None:
-        """Out of memory: back in line, to run in smaller batches. Anything else: tell the callers.
+        """Out of memory: back in line, to run in smaller batches. Anything else: once more, on
+        another replica.
 
-        A replica that cannot run even one leaves the model to the others; its caller hears of it
-        when there are none.
+        A replica that cannot run even one, or that fails, leaves the model to the others for a
+        while. The caller hears of it when there are none, or when two have failed alike.
         """
         exhausted, text = replica.device.is_out_of_memory(error), let_go(error)
         if not exhausted:
@@ -231,23 +237,23 @@ class Engine:
             except Exception as worse:
                 exhausted, error = False, worse
                 log.error("%s cannot free memory\n%s", replica.device.name, let_go(worse))
+        if exhausted:
+            what = f"one sample of {batch.model} does not fit on {replica.device.name}"
+            error = OutOfMemory(what)
         with self._changed:
+            twice = set() if exhausted else self._twice(replica, batch)
             for request in batch.requests:
                 ticket = self._tickets[request.id]
-                ticket.alone += len(batch) == 1
-                if not exhausted:
+                ticket.alone += exhausted and len(batch) == 1
+                given_up = not exhausted or ticket.alone >= LAST_TRIES
+                if given_up and (request.id in twice or self._only(replica, batch.model)):
                     self._answer(request.id, error=error)
-                    continue
-                if ticket.alone >= LAST_TRIES:
-                    if self._only(replica, batch.model):
-                        what = f"one sample of {batch.model} does not fit on {replica.device.name}"
-                        self._answer(request.id, error=OutOfMemory(what))
-                        continue
-                    self._refused[replica][batch.model] = self._clock() + RETRY
-                    ticket.alone = 0
-                if self._closed:
+                elif self._closed:
                     self._answer(request.id, error=EngineClosed("the engine was closed"))
                 else:
+                    if given_up and not twice:
+                        self._refused[replica][batch.model] = self._clock() + RETRY
+                        ticket.alone = 0
                     self._scheduler.submit(request)
             self._changed.notify_all()
 
@@ -271,6 +277,20 @@ class Engine:
     def _only(self, replica: Replica, model: str) -> bool:
         """Whether every other replica has refused the model."""
         return all(model in refused for r, refused in self._refused.items() if r is not replica)
+
+    def _twice(self, replica: Replica, batch: Batch) -> set[int]:
+        """What fails here and has failed elsewhere before.
+
+        Then it is those samples, and no replica is to blame: the others go on with the model.
+        """
+        twice = set()
+        for request in batch.requests:
+            ticket = self._tickets[request.id]
+            first, ticket.failed = ticket.failed, replica
+            if first is not None and first is not replica:
+                self._refused[first].pop(batch.model, None)
+                twice.add(request.id)
+        return twice
 
     def _answer(
         self,

@@ -44,6 +44,7 @@ class Running:
     name: str
     samples: int
     reserved: int
+    precision: str
     pending: Any
 
 
@@ -84,14 +85,14 @@ class Replica:
             return
         spec = self._spec(name)
         self._make_room(2 * spec.weights.bytes)  # half precision on disk, at most twice in use
-        model, size = self._retrying(lambda: self.device.load(spec))
+        model, size = self._retrying(lambda: self.device.load(spec, self.budget.total))
         self._fits(name, size)
         while not self.budget.hold(model, size):
             if not self._drop_one():
                 return
         cost = self._retrying(lambda: self.device.measure(model))
         self._fits(name, size + cost.of(self.device.padded(1)))
-        self.loaded[name] = Loaded(model, cost, self.device.largest_batch, used=self._uses)
+        self.loaded[name] = Loaded(model, cost, self.device.largest(model), used=self._uses)
 
     def reserve(self, name: str, waiting: int, sharing: int = 1) -> int:
         """Reserve memory for samples of a prepared model: one in ``sharing`` of those ``waiting``.
@@ -103,10 +104,9 @@ class Replica:
             return 0
         self._make_room(self._need(entry, 1), keep=name)
         free, wanted = self.budget.free, -(-waiting // sharing)
-        learnt = entry.limit < self.device.largest_batch
         bounds = {
             entry.cost.fitting(free): f"memory: {show(free)} of {show(self.budget.total)} free",
-            entry.limit: f"an out-of-memory at {entry.failed}" if learnt else "the device's best",
+            entry.limit: self._limited(entry),
         }
         most = min(bounds)
         count = min(wanted, most)
@@ -118,21 +118,29 @@ class Replica:
         self._last = count, whole if count == wanted else bounds[most]
         return count
 
-    def launch(self, name: str, samples: Sequence[Array], reserved: int) -> Running:
+    def launch(
+        self,
+        name: str,
+        samples: Sequence[Array | None],
+        reserved: int,
+        vectors: Sequence[Array | None] = (),
+    ) -> Running:
         """Start a batch in memory reserved for ``reserved`` samples; on any error it is released.
 
-        ``samples``: each (S, S, 3) uint8.
+        ``samples``: each (S, S, 3) uint8, or all None; ``vectors``: each (width,) float32, or all
+        None.
         """
         entry = self.loaded[name]
         held = self._need(entry, len(samples))
         self.budget.release(self._need(entry, reserved) - held)
         self._begin(entry)
         try:
-            pending = self.device.launch(entry.model, np.stack(samples))
+            pending = self.device.launch(entry.model, *_arrays(samples, vectors))
         except BaseException:
             self._end(entry, held)
             raise
-        return Running(name, len(samples), held, pending)
+        precision = self.device.precision_of(entry.model)
+        return Running(name, len(samples), held, precision, pending)
 
     def finish(self, running: Running) -> Array:
         """The batch's results, one a sample; its memory is released, whatever happens."""
@@ -146,8 +154,9 @@ class Replica:
         self._samples += running.samples
         self._forwards += 1
         entry.smooth += 1
-        if entry.smooth >= REGROW and entry.limit < self.device.largest_batch:
-            entry.limit, entry.smooth = min(2 * entry.limit, self.device.largest_batch), 0
+        largest = self.device.largest(entry.model)
+        if entry.smooth >= REGROW and entry.limit < largest:
+            entry.limit, entry.smooth = min(2 * entry.limit, largest), 0
         return results
 
     def shrink(self, name: str, failed: int) -> None:
@@ -200,6 +209,14 @@ class Replica:
         if not self._running and since is not None:
             self._busy = over + self._clock() - since, None
 
+    def _limited(self, entry: Loaded) -> str:
+        """Why a batch is no larger than the model's limit."""
+        largest = self.device.largest(entry.model)
+        if entry.limit < largest:
+            return f"an out-of-memory at {entry.failed}"
+        fewer = largest < self.device.largest_batch
+        return "the graph takes one at a time" if fewer else "the device's best"
+
     def _need(self, entry: Loaded, samples: int) -> int:
         return entry.cost.of(self.device.padded(samples))
 
@@ -238,3 +255,9 @@ class Replica:
         del self.loaded[min(idle)[1]]  # the budget has the bytes back when the model dies
         self.device.free()
         return True
+
+
+def _arrays(samples: Sequence[Array | None], vectors: Sequence[Array | None]) -> list[Array | None]:
+    """What a device is given: the pictures in one array, None for none; the vectors, if any."""
+    pictures, told = ([a for a in given if a is not None] for given in (samples, vectors))
+    return [np.stack(pictures) if pictures else None, *([np.stack(told)] if told else [])]

@@ -48,6 +48,20 @@ TEMPLATES: Mapping[str, NDArray[np.float32]] = {
             (0.37097589, 0.82469196),
             (0.63151696, 0.82325089),
         ),
+        "arcface-112-v1": (
+            (0.35473214, 0.45658929),
+            (0.64526786, 0.45658929),
+            (0.5, 0.61154464),
+            (0.37913393, 0.776875),
+            (0.62086607, 0.776875),
+        ),
+        "arcface-128": (
+            (0.36167656, 0.40387734),
+            (0.63696719, 0.40235469),
+            (0.50019687, 0.56044219),
+            (0.38710391, 0.72160547),
+            (0.61507734, 0.72034453),
+        ),
     }.items()
 }
 """Where a face's five points (5, 2) lie in a crop, x and y as shares of its side: right eye, left
@@ -178,6 +192,18 @@ def resample(
     fine, finer = _then(_zoom(2), matrix), max(1.0, shrink / 2)
     large = _sample(image, fine, 2 * height, 2 * width, finer, border, cv2.INTER_LINEAR)
     return cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def relaid(
+    crop: NDArray[Any], before: Matrix, after: Matrix, side: int
+) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """What a ``crop`` (S, S, 3) shows, as another crop of the same photo shows it, (side, side, 3),
+    and how much of that it covers, (side, side) 0..1. ``before``, ``after``: (2, 3), photo to crop.
+    """
+    matrix = _then(after, cv2.invertAffineTransform(before))
+    picture = resample(crop, matrix, side, side, growing=cv2.INTER_CUBIC)
+    whole = np.ones(crop.shape[:2], np.float32)
+    return picture, resample(whole, matrix, side, side, border=0)
 
 
 @lru_cache(maxsize=8)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
 
+from portrayer import settings
 from portrayer.errors import (
     ChecksumMismatch,
     DownloadFailed,
@@ -20,22 +22,35 @@ from portrayer.errors import (
     WeightsMismatch,
 )
 from portrayer.image import files
-from portrayer.models import checkpoint, receipt, weights
+from portrayer.models import checkpoint, interface, receipt, runtime, weights
 from portrayer.models.model import build
 from portrayer.models.receipt import Receipt
 from portrayer.models.spec import ModelSpec
 
 
 def add(spec: ModelSpec, path: Path, *, consented: bool = False) -> Receipt:
-    """Install a model from a safetensors or torch file; one that is there is replaced.
+    """Install a model from a safetensors, torch or ONNX file; one that is there is replaced.
 
     ``consented``: the user accepts the licence. Raises :class:`InputError` where that is needed, or
-    the model comes with the package, whatever :func:`checkpoint.read` and :func:`checkpoint.check`
-    say of the file, and :class:`OutputError`. What raises has changed nothing.
+    the model comes with the package, :class:`ChecksumMismatch` for another file than the published
+    one, :class:`WeightsMismatch` for one that does not fit, and :class:`OutputError`. What raises
+    has changed nothing.
     """
     agreed, source = _agreed(spec, consented), str(path.absolute())
-    tensors = checkpoint.read(path, source)
-    return _install(spec, tensors, source, weights.digest(path), agreed)
+    _there(path, source)
+    try:
+        found = _checked(spec, path, source)
+    except ChecksumMismatch as error:
+        raise ChecksumMismatch(f"{error.reason}; --name keeps it as a model of your own") from error
+    if spec.graph is None:
+        return _install(spec, path, source, found, agreed)
+    # A copy is tried: beside the file there may lie what it needs, which would not come along.
+    copy = weights.place(spec.weights).with_suffix(".given")
+    try:
+        _copy(path, copy)
+        return _install(spec, copy, source, found, agreed)
+    finally:
+        copy.unlink(missing_ok=True)
 
 
 def pull(
@@ -43,27 +58,27 @@ def pull(
     *,
     consented: bool = False,
     progress: weights.Progress = lambda here, total: None,
+    net: settings.Settings | None = None,
 ) -> Receipt:
     """Fetch a model and install it; one that is there and whole stays as it is.
 
-    Goes on where an earlier try was stopped; the next address is tried where one fails. Raises as
-    :func:`add` does, :class:`DownloadFailed`, and :class:`ChecksumMismatch` for a file that is not
-    the published one, or not the one that was pinned.
+    Goes on where an earlier try was stopped; the next address is tried where one fails. ``net``:
+    the mirror, the proxy, and whether anything may be fetched; None for the settings' own. Raises
+    as :func:`add` does, :class:`DownloadFailed`, and :class:`ChecksumMismatch` for a file that is
+    not the published one, or not the one that was pinned.
     """
     agreed, known = _agreed(spec, consented), installed(spec)
+    weights.verify.cache_clear()  # as it lies there now
     with suppress(ModelError):
         return receipt.read(receipt.beside(weights.verify(spec.weights)))
+    if spec.graph is not None:
+        runtime.onnxruntime()  # told before anything is fetched
     part = _part(spec)
-    url = _fetched(spec, part, progress)
-    found = weights.digest(part)
-    pinned = known.source_sha256 if known is not None and known.source == url else ""
-    expected = spec.weights.sha256 or pinned or found
+    url = _fetched(spec, part, progress, net or settings.load())
+    pinned = known.source_sha256 if known is not None and "://" in known.source else ""
     try:
-        if found != expected:
-            raise ChecksumMismatch(
-                f"{url} has sha256 {found[:12]}..., not {expected[:12]}... as it should"
-            )
-        made = _install(spec, checkpoint.read(part, url), url, found, agreed)
+        found = _checked(spec, part, url, pinned)
+        made = _install(spec, part, url, found, agreed)
     except (ChecksumMismatch, WeightsMismatch):  # of no use; a full disk keeps it for another try
         _forget(spec)
         raise
@@ -126,44 +141,117 @@ def _brought(spec: ModelSpec) -> None:
         raise InputError(f"{spec.name} comes with the package")
 
 
-def _fetched(spec: ModelSpec, part: Path, progress: weights.Progress) -> str:
+def _fetched(
+    spec: ModelSpec, part: Path, progress: weights.Progress, net: settings.Settings
+) -> str:
     """The address that the part was fetched from, whole."""
     failures = []
-    for url in spec.weights.urls:
-        before = weights.begun(url, part)[0]
+    for url in weights.addresses(spec.weights, net.mirror):
+        before, _, total = weights.begun(url, part)
+        if net.offline and not url.startswith("file:") and not 0 < before == total:
+            continue
         try:
-            weights.download(url, part, progress)
+            weights.download(url, part, progress, net.proxy)
             return url
         except DownloadFailed as error:
             if weights.begun(url, part)[0] > before:
                 raise  # another address would begin anew
             failures.append(str(error))
-    raise DownloadFailed("; ".join(failures))
+    raise DownloadFailed(
+        "; ".join(failures)
+        or f"{spec.name} is not here, and nothing is fetched offline: "
+        f"`portrayer models add FILE --like {spec.like or spec.name}` takes a file that you have"
+    )
 
 
-def _install(
-    spec: ModelSpec, tensors: dict[str, Tensor], source: str, source_sha256: str, agreed: str
-) -> Receipt:
+def _there(path: Path, source: str) -> None:
+    """:class:`InputError` for a file of the user's that cannot be opened."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(f"{source} cannot be read: {error.strerror or error}") from error
+
+
+def _checked(spec: ModelSpec, file: Path, source: str, pinned: str = "") -> str:
+    """The file's sha256, once it and the md5 are as published, or as ``pinned``."""
+    found = weights.digest(file)
+    for kind, expected in (("sha256", spec.weights.sha256 or pinned), ("md5", spec.weights.md5)):
+        had = found if kind == "sha256" or not expected else weights.digest(file, kind)
+        if expected and had != expected:
+            raise ChecksumMismatch(
+                f"{source} has {kind} {had[:12]}..., not {expected[:12]}... as it should"
+            )
+    return found
+
+
+def _install(spec: ModelSpec, file: Path, source: str, source_sha256: str, agreed: str) -> Receipt:
+    """A graph's ``file`` is moved, so that no disk needs room for it twice."""
+    path = weights.place(spec.weights)
+    files.sweep(path.parent)
+    if spec.graph is None:
+        blob = _safetensors(spec, file, source)
+        sha256, size = hashlib.sha256(blob).hexdigest(), len(blob)
+        files.write(path, blob)
+    else:
+        if not spec.weights.sha256:  # else it is the published one
+            _agrees(spec, file, source)
+        sha256, size = source_sha256, file.stat().st_size
+        _move(file, path)
+    made = Receipt(
+        source=source,
+        source_sha256=source_sha256,
+        sha256=sha256,
+        bytes=size,
+        licence=spec.weights.licence,
+        consented=agreed,
+        added=_now(),
+        like=spec.like,
+        graph=spec.graph is not None,
+    )
+    made.write(receipt.beside(path))
+    if spec.like:  # it may have been of the other kind before
+        for ending in {".onnx", ".safetensors"} - {path.suffix}:
+            path.with_suffix(ending).unlink(missing_ok=True)
+    weights.verify.cache_clear()
+    return made
+
+
+def _safetensors(spec: ModelSpec, file: Path, source: str) -> bytes:
+    """The file's weights as they are kept, once they fit."""
+    tensors = checkpoint.read(file, source)
     with torch.device("meta"):  # its keys and shapes; none of its memory
         net = build(spec)
     checkpoint.check(tensors, net, f"{source} does not fit {spec.build}")
     # Each with a memory of its own: files may hold views of one another.
-    blob = save({key: tensors.pop(key).contiguous().clone() for key in list(tensors)})
-    path = weights.place(spec.weights)
-    made = Receipt(
-        source=source,
-        source_sha256=source_sha256,
-        sha256=hashlib.sha256(blob).hexdigest(),
-        bytes=len(blob),
-        licence=spec.weights.licence,
-        consented=agreed,
-        added=_now(),
-    )
-    files.sweep(path.parent)
-    files.write(path, blob)
-    made.write(receipt.beside(path))
-    weights.verify.cache_clear()
-    return made
+    return save({key: tensors.pop(key).contiguous().clone() for key in list(tensors)})
+
+
+def _agrees(spec: ModelSpec, file: Path, source: str) -> None:
+    """:class:`WeightsMismatch` for a graph that is none, or does not fit its row."""
+    try:
+        session = runtime.open_session(file, runtime.place("cpu"))
+        interface.agree(spec, session.get_inputs(), session.get_outputs())
+    except WeightsMismatch as error:
+        raise WeightsMismatch(f"{source}: {error.reason}") from error
+
+
+def _copy(file: Path, copy: Path) -> None:
+    try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+    except OSError as error:
+        raise OutputError(f"{str(copy)!r} cannot be written: {error.strerror or error}") from error
+
+
+def _move(file: Path, path: Path) -> None:
+    """Within a folder; it outlasts a power cut."""
+    try:
+        with file.open("r+b") as whole:
+            os.fsync(whole.fileno())
+        file.replace(path)
+    except OSError as error:
+        raise OutputError(f"{str(path)!r} cannot be written: {error.strerror or error}") from error
+    files.settle(path.parent)
 
 
 def _part(spec: ModelSpec) -> Path:

@@ -4,7 +4,7 @@ after.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 
 import torch
@@ -12,40 +12,26 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from portrayer.models import checkpoint, weights
+from portrayer.models.outputs import OUTPUTS
 from portrayer.models.spec import ModelSpec
-
-
-def _alpha(logits: Tensor) -> Tensor:
-    return torch.sigmoid(logits.float()).squeeze(1)
-
-
-def _map(planes: Tensor) -> Tensor:
-    return planes.float().permute(0, 2, 3, 1).contiguous()
-
-
-def _points(points: Tensor) -> Tensor:
-    return points.float()
-
-
-def _picture(planes: Tensor) -> Tensor:
-    return (_map(planes) / 2 + 0.5).clamp(0, 1)
-
-
-OUTPUTS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "alpha": _alpha,
-    "map": _map,
-    "points": _points,
-    "picture": _picture,
-}
-"""Output rules, all to float32.
-
-``alpha``: logits (N, 1, S, S) to (N, S, S) in 0..1. ``map``: (N, C, h, w) to (N, h, w, C), as they
-are. ``points``: (N, P, 3), as they are. ``picture``: RGB (N, 3, S, S) in about -1..1 to (N, S, S,
-3) in 0..1, clamped.
-"""
 
 FULLER: Mapping[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 """What a spec may ask for in place of half precision."""
+
+
+def rows(spec: ModelSpec) -> tuple[Tensor, Tensor]:
+    """Mean and scale for a whole row of pixels: broadcast over three channels they take six times
+    as long.
+    """
+    return torch.tensor(spec.mean).repeat(spec.side), (1 / torch.tensor(spec.std)).repeat(spec.side)
+
+
+def normalise(images: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """(N, S, S, 3), 0..255, to (N, 3, S, S) in the precision of ``mean`` and ``scale``, which are
+    those of :func:`rows`.
+    """
+    x = (images.flatten(2).to(mean.dtype) - mean) * scale
+    return x.view(images.shape).permute(0, 3, 1, 2)
 
 
 class Model(nn.Module):
@@ -61,13 +47,16 @@ class Model(nn.Module):
     def __init__(self, spec: ModelSpec, net: nn.Module) -> None:
         super().__init__()
         self.spec, self.net, self.output = spec, net, OUTPUTS[spec.output]
-        # For a whole row of pixels: broadcast over three channels it takes six times as long.
-        self.register_buffer("mean", torch.tensor(spec.mean).repeat(spec.side))
-        self.register_buffer("scale", (1 / torch.tensor(spec.std)).repeat(spec.side))
+        mean, scale = rows(spec)
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", scale)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = (images.flatten(2).to(self.mean.dtype) - self.mean) * self.scale
-        return self.output(self.net(x.view(images.shape).permute(0, 3, 1, 2)))
+        return self.output(self.net(normalise(images, self.mean, self.scale)))
+
+    @property
+    def precision(self) -> str:
+        return str(self.mean.dtype).removeprefix("torch.")
 
     @property
     def bytes(self) -> int:

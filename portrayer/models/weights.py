@@ -1,4 +1,4 @@
-"""Finding, fetching, checking and reading weights. Only safetensors are read here."""
+"""Finding, fetching and checking weights, and reading safetensors."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import hashlib
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from http.client import HTTPException
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.parse import urlsplit
+from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from portrayer import settings
 from portrayer.errors import ChecksumMismatch, DownloadFailed, OutputError, WeightsMismatch
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 TIMEOUT = 30.0  # seconds of silence after which a server is given up
 BLOCK = 2**20
 AGAIN = "run the same command again to go on"
+
+DIGESTS: Mapping[str, Callable[[], Any]] = {
+    "sha256": hashlib.sha256,
+    # What it is good for; some systems allow no other use.
+    "md5": partial(hashlib.md5, usedforsecurity=False),
+}
 
 Progress = Callable[[int, int], None]
 """Told the bytes that are here, and how many there will be (0 where the server does not say)."""
@@ -69,11 +76,13 @@ def verify(weights: Weights) -> Path:
     return path
 
 
-def digest(path: Path) -> str:
-    """The sha256 of a file, in hex; :class:`DownloadFailed` for one that cannot be read."""
+def digest(path: Path, kind: str = "sha256") -> str:
+    """The sha256 of a file, or its md5, in hex; :class:`DownloadFailed` for one that cannot be
+    read.
+    """
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, DIGESTS[kind]).hexdigest()
     except OSError as error:
         raise DownloadFailed(f"{path} cannot be read: {error.strerror or error}") from error
 
@@ -97,11 +106,23 @@ def load(weights: Weights) -> dict[str, Tensor]:
         raise DownloadFailed(f"{weights.file} cannot be read: {error.strerror or error}") from error
 
 
-def download(url: str, part: Path, progress: Progress = lambda here, total: None) -> None:
+def addresses(weights: Weights, mirror: str = "") -> tuple[str, ...]:
+    """Where the weights can be fetched, in the order to try: what ``mirror`` has at the same path
+    as an origin, then the origins themselves.
+    """
+    parts = [urlsplit(url) for url in weights.urls if mirror and not url.startswith("file:")]
+    mirrored = [mirror + part._replace(scheme="", netloc="").geturl() for part in parts]
+    return tuple(dict.fromkeys((*mirrored, *weights.urls)))
+
+
+def download(
+    url: str, part: Path, progress: Progress = lambda here, total: None, proxy: str = ""
+) -> None:
     """Fetch ``url`` into ``part``, going on where an earlier try at the same file ended.
 
-    What came so far stays in ``part``, whatever happens. Raises :class:`DownloadFailed` for the
-    network's part, :class:`OutputError` for the disk's.
+    ``proxy``: by which; "" for the one that the environment names, if any. What came so far stays
+    in ``part``, whatever happens. Raises :class:`DownloadFailed` for the network's part,
+    :class:`OutputError` for the disk's.
     """
     mark = unfinished(part)
     here, validator, total = begun(url, part)
@@ -110,7 +131,7 @@ def download(url: str, part: Path, progress: Progress = lambda here, total: None
     headers = {"Range": f"bytes={here}-", "If-Range": validator} if here else {}
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
-        with _open(url, headers) as response:
+        with _open(url, headers, _opener(proxy)) as response:
             if response.status == 206:
                 total = _rest(response, url, here)
             else:
@@ -156,14 +177,19 @@ def _validator(headers: Mapping[str, Any]) -> str:
     return etag if etag.startswith('"') else str(headers.get("Last-Modified") or "")
 
 
-def _open(url: str, headers: Mapping[str, str]) -> Any:
+def _opener(proxy: str) -> OpenerDirector:
+    """What opens addresses, by the environment's proxies where none is given."""
+    return build_opener(*([ProxyHandler({"http": proxy, "https": proxy})] if proxy else []))
+
+
+def _open(url: str, headers: Mapping[str, str], opener: OpenerDirector) -> Any:
     try:
         request = Request(url, headers={"User-Agent": "portrayer", **headers})
-        response = urlopen(request, timeout=TIMEOUT)
+        response = opener.open(request, timeout=TIMEOUT)
     except HTTPError as error:
         with error:
             if error.code == 416 and headers:  # what is here is no beginning of what is there
-                return _open(url, {})
+                return _open(url, {}, opener)
             raise DownloadFailed(f"{url} answered {error.code} {error.reason}") from error
     except (OSError, HTTPException, ValueError) as error:
         raise DownloadFailed(f"{url} cannot be fetched: {_reason(error)}") from error

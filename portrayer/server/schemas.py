@@ -25,7 +25,7 @@ MEANING: Mapping[int, str] = {
     403: "From another site",
     404: "There is no such thing",
     408: "The client was too slow",
-    409: "Not there yet, or not any more",
+    409: "Not there yet, or not any more; a model that is not installed",
     413: "Too many bytes, files or pixels",
     415: "Not a photo that can be read",
     422: "No face in the photo, or a key that was used for another request",
@@ -45,7 +45,7 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-UPLOAD = (400, 408, 413, 415, 422, 429, 503, 504, 507)
+UPLOAD = (400, 408, 409, 413, 415, 422, 429, 503, 504, 507)
 
 
 def body(row: Task | None, *, chain: bool = False, several: bool = False) -> dict[str, Any]:

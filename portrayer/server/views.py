@@ -100,6 +100,18 @@ class Photo(BaseModel):
     faces: list[list[float]] | None = Field(description="boxes: x, y, width, height in pixels")
 
 
+class ModelView(BaseModel):
+    """One value of a task's option that says which network works."""
+
+    option: str
+    name: str = Field(description="the option's value")
+    licence: str = Field(description="of everything that it takes")
+    commercial: bool = Field(description="whether that may be used for money")
+    bytes: int = Field(description="about, in all")
+    installed: bool
+    advice: str = Field(description="which command brings it; empty where it is installed")
+
+
 class Moved(BaseModel):
     """How many photos a request has moved, and how the job stands now."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from portrayer.errors import InvalidOption, ModelError
+from portrayer.errors import InvalidOption, ModelError, NotReady
 from portrayer.models.catalog import spec
 from portrayer.models.weights import locate
 from portrayer.server.refusal import InvalidRequest
@@ -15,7 +15,7 @@ from portrayer.server.upload import UNSEEN, Form, Upload
 from portrayer.settings import Settings
 from portrayer.tasks import presets, task
 from portrayer.tasks.chain import AND
-from portrayer.tasks.enhancement import RESTORERS
+from portrayer.tasks.choosing import needed
 from portrayer.tasks.options import essential, options, pictures, read, values
 from portrayer.tasks.task import Task
 
@@ -166,13 +166,11 @@ def _picture_options(row: Task) -> dict[str, str]:
 def _ready(chosen: Any, settings: Settings) -> None:
     """Told before anything is queued: consent that is missing, a model that is not installed."""
     for name, value in values(chosen).items():
-        own = name.rpartition(".")[2]
-        if own == "consent" and not value:
+        if name.rpartition(".")[2] == "consent" and not value:
             what = "which says that you have the right to use these faces"
             raise InvalidOption(f"consent is missing: send {name}=true, {what}")
-        if own == "model":
-            model = RESTORERS[value].model
-            try:
-                locate(spec(model, settings.models).weights)
-            except ModelError as error:
-                raise InvalidOption(f"{name} is {value!r}, which is not installed here") from error
+    for model in needed(chosen):
+        try:
+            locate(spec(model, settings.models).weights)
+        except ModelError as error:
+            raise NotReady(error.reason) from error

@@ -18,7 +18,7 @@ TASKS: Mapping[str, Task] = {
             "matte",
             "Cut people out of photos",
             ("photo",),
-            (matting.MODEL,),
+            matting.MODELS,
             matting.Matting,
             matting.run,
             matting.memory,

@@ -35,6 +35,12 @@ class Steps:
         return getattr(self, name)
 
     @property
+    def enough(self) -> int:
+        """See :attr:`Encoding.enough`."""
+        first, *_ = steps(type(self))
+        return int(getattr(self, first).enough)
+
+    @property
     def max_side(self) -> int:
         return int(self.last.max_side)
 

@@ -14,19 +14,19 @@ from portrayer.image.geometry import limit
 from portrayer.image.sheet import side_by_side
 from portrayer.models.catalog import spec
 from portrayer.tasks import faces as finding
+from portrayer.tasks.choosing import Names, Row, row
 from portrayer.tasks.options import option
 from portrayer.tasks.task import Encoding, Infer, Product
 from portrayer.types import Face, Image
 
 
 @dataclass(frozen=True, slots=True)
-class Restorer:
+class Restorer(Row):
     """A network that restores aligned faces, and the template it wants them aligned to.
 
     ``adds``: it gives what is to be added to a face, in half its range, not a new one in 0..1.
     """
 
-    model: str
     template: str
     adds: bool = False
 
@@ -46,6 +46,9 @@ RESTORERS: Mapping[str, Restorer] = {
     "gpen-256": Restorer("gpen-256", "gpen"),
     "gpen-512": Restorer("gpen-512", "gpen"),
     "gpen-1024": Restorer("gpen-1024", "gpen"),
+    "gfpgan-1.4": Restorer("gfpgan-1.4", "ffhq"),
+    "restoreformer-plus-plus": Restorer("restoreformer-plus-plus", "ffhq"),
+    "codeformer": Restorer("codeformer", "ffhq"),
 }
 MODES: Mapping[str, Mode] = {
     "natural": Mode(push=1.0, detail=0),
@@ -67,7 +70,7 @@ class Enhancement(Encoding):
 
     format: str = option("jpeg", "file format of the result", choices=("png", "webp", "jpeg"))
     quality: int = option(95, "of lossy formats; 100 makes webp lossless", ge=1, le=100)
-    model: str = option("lite", "the network that restores faces", choices=tuple(RESTORERS))
+    model: str = option("lite", "the network that restores faces", choices=Names(RESTORERS))
     mode: str = option("natural", "how far a restored face goes", choices=tuple(MODES))
     strength: int = option(100, "of the restored face over the photo's own", ge=0, le=100, unit="%")
     denoise: int = option(30, "of the whole frame, as far as it is noisy", ge=0, le=100, unit="%")
@@ -84,10 +87,22 @@ class Enhancement(Encoding):
         20, "faces narrower than this are left alone", ge=8, le=10_000, unit="px"
     )
     min_score: float = option(0.4, "how sure a face must be", ge=0.05, le=1)
+    detector: str = option("lite", "the network that finds faces", choices=Names(finding.DETECTORS))
     compare: bool = option(False, "before and after, side by side")
 
     def __post_init__(self) -> None:
         finding.chosen(self.faces)  # a wrong word is told before anything is loaded
+
+    @property
+    def restorer(self) -> Restorer:
+        """What restores faces."""
+        return row("model", RESTORERS, self.model)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """See :func:`portrayer.tasks.choosing.needed`."""
+        finder = row("detector", finding.DETECTORS, self.detector)
+        return (*finder.models, *self.restorer.models)
 
     @property
     def final(self) -> str:
@@ -102,7 +117,7 @@ def memory(options: Enhancement, pixels: int) -> int:
     the crops of :data:`FACES` faces.
     """
     skin = SKIN if options.skin_protect else 0
-    crops = (6 * FACES + WORKED) * spec(RESTORERS[options.model].model).side ** 2
+    crops = (6 * FACES + WORKED) * spec(options.restorer.model).side ** 2
     return FIXED + skin + crops + (15 if options.compare else 9) * pixels
 
 
@@ -115,6 +130,7 @@ def run(images: Sequence[Image], options: Enhancement, infer: Infer) -> Product:
         which=options.faces,
         min_size=options.min_face,
         min_score=options.min_score,
+        detector=options.detector,
     )
     noise = tone.noise(photo)
     image = tone.denoise(photo, options.denoise, sigma=noise * heard(noise))
@@ -138,7 +154,7 @@ def restore(
     """``image`` with its faces restored from ``photo``, in as few requests as memory allows."""
     if not found or not options.strength:
         return image
-    restorer, mode = RESTORERS[options.model], MODES[options.mode]
+    restorer, mode = options.restorer, MODES[options.mode]
     side = spec(restorer.model).side
     crops, matrices = zip(
         *(align(photo, face.points, restorer.template, side) for face in found), strict=True

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from portrayer.errors import InvalidOption
 from portrayer.image.faces import Matrix, warp
 from portrayer.image.geometry import PAD, fit, limit
+from portrayer.models.catalog import spec
+from portrayer.tasks.choosing import Row, row
 from portrayer.tasks.task import Infer
 from portrayer.types import Face, Image
 
@@ -20,13 +23,8 @@ Floats: TypeAlias = NDArray[np.float32]
 Found: TypeAlias = tuple[Floats, Floats, Floats]
 """Boxes (K, 4) x, y, width, height, scores (K,) and five points (K, 5, 2), best first."""
 
-VIEWS = (("face-detector", 640), ("face-detector-close", 320))
-SHRINKS = ((1,), (1, 2))
-"""The detector knows faces of 8 to 320 pixels. So it looks at two sizes of a photo, finer first,
-and once more at half the last, with a wide frame, for faces that the photo's own frame cuts."""
-FILLS = 0.6  # of the photo's long side: the faces that this third look is for
+FILLS = 0.6  # of the photo's long side: the faces that a look with a wide frame is for
 MESH, MESH_SIDE, MESH_ROOM = "face-landmarks", 128, 1.5  # its crop, times the box's longer side
-MODELS = (*(name for name, _ in VIEWS), MESH)
 CELL = 8  # pixels of the detector's square that one cell of its maps stands for
 CROWD = 256  # proposals at most that are looked at closely
 SAME, WITHIN = 0.45, 0.7  # intersection over union, and over the smaller: beyond, two are one face
@@ -44,19 +42,18 @@ def find(
     which: str = "all",
     min_size: float = 0,
     min_score: float = 0.4,
+    detector: str = "lite",
 ) -> list[Face]:
     """The faces of ``image`` (H, W, 3), the largest first, in its own pixels.
 
     ``which``: ``all``, ``largest``, or how many of the largest, as text; :class:`InvalidOption` for
     anything else. ``min_size``: faces with a shorter side below this, in pixels of ``image``, are
-    left out; ``min_score``: and those the detector is less sure of, 0..1.
+    left out; ``min_score``: and those the detector is less sure of, 0..1. ``detector``: a name in
+    :data:`DETECTORS`, or a user's own.
     """
     count = chosen(which)
-    faces = [
-        face
-        for face in refine(image, propose(image, infer, min_score), infer)
-        if min(face.box[2:]) >= min_size
-    ]
+    found = propose(image, infer, min_score, detector)
+    faces = [face for face in refine(image, found, infer) if min(face.box[2:]) >= min_size]
     return sorted(faces, key=lambda face: -face.box[2] * face.box[3])[:count]
 
 
@@ -69,18 +66,20 @@ def chosen(which: str) -> int | None:
     raise InvalidOption(f"faces is {which!r}: say all, largest, or a number from 1")
 
 
-def propose(image: Image, infer: Infer, min_score: float) -> Found:
+def propose(image: Image, infer: Infer, min_score: float, detector: str = "lite") -> Found:
     """What the detector sees in a photo, at all its sizes, each face once."""
     extent, whole = max(image.shape[:2]), np.array(image.shape[1::-1], np.float32)
-    small = limit(image, VIEWS[0][1])
+    finder = row("detector", DETECTORS, detector)
+    views = [(spec(model).side, model, shrinks) for model, shrinks in finder.views]
+    small, last = limit(image, views[0][0]), views[-1][0]
     seen = []
-    for (model, side), shrinks in zip(VIEWS, SHRINKS, strict=True):
-        if (model, side) != VIEWS[-1] and extent <= VIEWS[-1][1]:
+    for side, model, shrinks in views:
+        if side > last >= extent:
             continue  # the coarser view shows all there is
         frames = [framed(small, side, shrink) for shrink in shrinks]
         answers = infer(model, np.stack([square for square, *_ in frames]))
         for shrink, maps, (_, corner, size) in zip(shrinks, answers, frames, strict=True):
-            boxes, scores, points = decode(maps, min_score)
+            boxes, scores, points = finder.decode(maps, min_score)
             scale = whole / size
             boxes[:, :2] = (boxes[:, :2] - corner + 0.5) * scale - 0.5
             boxes[:, 2:] *= scale
@@ -125,6 +124,48 @@ def decode(maps: Floats, min_score: float) -> Found:
     points = middles[:, None] + said[:, 5:].reshape(-1, 5, 2) * sizes[:, None]
     boxes = np.concatenate([middles - sizes / 2, sizes], 1)
     return boxes.astype(np.float32), scores, points.astype(np.float32)
+
+
+def ranked(anchors: Floats, min_score: float) -> Found:
+    """What YuNet's ``anchors`` (A, 15) say, in pixels of its square: those of at least
+    ``min_score``, best first. Each is its score, its box and its five points.
+    """
+    order = np.argsort(-anchors[:, 0], kind="stable")
+    said = anchors[order][: int(np.count_nonzero(anchors[:, 0] >= min_score))]
+    return said[:, 1:5].copy(), said[:, 0].copy(), said[:, 5:].reshape(-1, 5, 2).copy()
+
+
+@dataclass(frozen=True, slots=True)
+class Detector(Row):
+    """A network that proposes faces.
+
+    ``decode``: what it answers for one sample, and the least score, to proposals in pixels of its
+    square. ``shrinks``: how it looks at the whole photo, letterboxed into so many-th parts of its
+    square. ``close``: another, with its shrinks, of a smaller square, for large faces.
+    """
+
+    decode: Callable[[Floats, float], Found]
+    shrinks: tuple[int, ...]
+    close: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    @property
+    def views(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Each network with its shrinks, the finest first."""
+        return ((self.model, self.shrinks), *self.close)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """See :attr:`Row.models`."""
+        return (*(model for model, _ in self.views), MESH)
+
+
+DETECTORS: Mapping[str, Detector] = {
+    # It knows faces of 8 to 320 pixels. So it looks at two sizes of a photo, and once more at half
+    # the last, with a wide frame, for faces that the photo's own frame cuts.
+    "lite": Detector("face-detector", decode, (1,), (("face-detector-close", (1, 2)),)),
+    "yunet": Detector("yunet", ranked, (1, 2)),
+}
+MODELS = DETECTORS["lite"].models
 
 
 def distinct(boxes: Floats, scores: Floats) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,33 +11,59 @@ from numpy.typing import NDArray
 from portrayer.errors import InvalidOption, NoFaceFound
 from portrayer.image import harmony
 from portrayer.image.composite import confined, over
-from portrayer.image.faces import Matrix, align, paste
+from portrayer.image.faces import Matrix, align, paste, relaid
 from portrayer.image.front import in_front
 from portrayer.image.geometry import limit
 from portrayer.image.label import corner
 from portrayer.image.matte import erode, feather
 from portrayer.image.mesh import Mesh, bend, complete, oval, posed, towards
 from portrayer.image.pyramid import blend
-from portrayer.tasks import enhancement
+from portrayer.tasks import enhancement, swapping
 from portrayer.tasks import faces as finding
+from portrayer.tasks.choosing import Names, Row, row
 from portrayer.tasks.options import option
 from portrayer.tasks.pictures import named
 from portrayer.tasks.pictures import picture as opened
+from portrayer.tasks.swapping import SWAPPERS, Swapper
 from portrayer.tasks.task import Encoding, Infer, Product
 from portrayer.types import Face, Image, Matte
 
 TEMPLATE, SIDES = "ffhq", (256, 512, 1024)
 ROOM = 0.12  # of a face's box, around it: outside of that the target is not touched
 EDGE, SOFT = 0.02, 0.013  # of the crop's side: the border is drawn in, and made soft
-FIXED = 110 * 2**20  # bytes for each of the two photos: half of what one face's crop takes
+FIXED = 220 * 2**20  # bytes that one face's crop takes
 OUTPUTS = ("original", "512", "1024", "2048")
-MODELS = (*finding.MODELS, enhancement.RESTORERS["lite"].model)
+
+
+@dataclass(frozen=True, slots=True)
+class Shaped(Row):
+    """The way without a network of its own: the source's face, laid over the target's mesh."""
+
+    model: str = ""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """See :attr:`Row.models`."""
+        return (finding.MESH,)
+
+
+ENGINES: Mapping[str, Row] = {"mesh": Shaped(), **SWAPPERS}
+MODELS = tuple(
+    dict.fromkeys(
+        [
+            *finding.MODELS,
+            enhancement.RESTORERS["lite"].model,
+            *(model for swapper in SWAPPERS.values() for model in swapper.models),
+        ]
+    )
+)
 
 
 @dataclass(frozen=True)
 class Fusion(Encoding):
     """Options of the fusing task."""
 
+    model: str = option("mesh", "mesh, or the network that draws the face", choices=Names(ENGINES))
     source_face: str = option(
         "largest",
         "which of the source's faces: largest, or its rank by size",
@@ -57,6 +83,7 @@ class Fusion(Encoding):
     saturation: float = option(0.0, "of the face", ge=-0.5, le=0.5)
     output: str = option("original", "long side of the result", choices=OUTPUTS)
     min_score: float = option(0.5, "how sure a face must be", ge=0.05, le=1)
+    detector: str = option("lite", "the network that finds faces", choices=Names(finding.DETECTORS))
     restore: bool = option(False, "restore the fused face at the end")
     label: bool = option(False, "a visible mark in the corner that says it is synthetic")
     consent: bool = option(False, "you have the right to use these faces")
@@ -65,6 +92,24 @@ class Fusion(Encoding):
         rank(self.source_face, "source-face", ("largest",))
         if "target-face" not in named(self):
             rank(self.target_face, "target-face", ("largest", "all", "like:FILE"))
+
+    @property
+    def engine(self) -> Row:
+        """What makes the face."""
+        return row("model", ENGINES, self.model)
+
+    @property
+    def swapper(self) -> Swapper | None:
+        """The network that draws the face, where one does."""
+        engine = self.engine
+        return engine if isinstance(engine, Swapper) else None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """See :func:`portrayer.tasks.choosing.needed`."""
+        finder = row("detector", finding.DETECTORS, self.detector)
+        restored = enhancement.Enhancement().restorer.models if self.restore else ()
+        return (*finder.models, *self.engine.models, *restored)
 
 
 def rank(text: str, name: str, words: Sequence[str]) -> int | None:
@@ -77,12 +122,15 @@ def rank(text: str, name: str, words: Sequence[str]) -> int | None:
 
 
 def memory(options: Fusion, pixels: int) -> int:
-    """Host bytes that :func:`run` holds at its peak for a photo of so many pixels, itself included.
+    """Host bytes that :func:`run` holds at its peak for a target of so many pixels, itself included
+    and the source not.
 
-    Measured: the photo, two more of its size, and what one face's crop takes, shared by both
-    photos.
+    Measured: the target and one more of its size, two where what was made is changed once more;
+    what one face's crop takes; and what a network makes of the faces.
     """
-    return FIXED + 9 * pixels
+    drawn = swapping.memory(options.swapper) if options.swapper else 0
+    again = options.target_face == "all" or options.restore or options.label
+    return FIXED + drawn + (9 if again else 6) * pixels
 
 
 def run(images: Sequence[Image], options: Fusion, infer: Infer) -> Product:
@@ -95,27 +143,37 @@ def run(images: Sequence[Image], options: Fusion, infer: Infer) -> Product:
         target = limit(target, int(options.output))
     [giver] = chosen("source", source, options.source_face, options, infer)
     takers = chosen("target", target, options.target_face, options, infer)
-    image = target
-    for taker in takers:
-        image = fused(source, giver, image, taker, options)
+    image, swapper = target, options.swapper
+    if swapper:
+        drawn = swapping.swapped(source, giver, target, takers, swapper, infer)
+        for taker, (crop, matrix) in zip(takers, drawn, strict=True):
+            image = replaced(crop, matrix, image, taker, options)
+    else:
+        for taker in takers:
+            image = fused(source, giver, image, taker, options)
     if options.restore:
         image = enhancement.restore(image, image, takers, enhancement.Enhancement(), infer)
     touched = [around(taker) for taker in takers]
     image = confined(image, target, [face.box for face in touched])
     if options.label:
         image = corner(image)
-    told = {"blend": f"{options.blend:g}", "mode": options.mode, "faces": str(len(takers))}
+    told = {
+        "model": options.model,
+        "blend": f"{options.blend:g}",
+        "mode": options.mode,
+        "faces": str(len(takers)),
+    }
     return Product(image, faces=tuple(touched), mark=told)
 
 
 def chosen(role: str, photo: Image, which: str, options: Fusion, infer: Infer) -> list[Face]:
     """The faces of a photo that are meant; :class:`NoFaceFound` says which photo has none."""
-    found = finding.find(photo, infer, min_score=options.min_score)
+    found = finding.find(photo, infer, min_score=options.min_score, detector=options.detector)
     if not found:
         raise NoFaceFound(f"no face was found in the {role} photo")
     like = named(options).get("target-face") if role == "target" else None
     if like is not None:
-        return [most_like(opened("target-face", like), found, options, infer)]
+        return [most_like(opened("target-face", like), photo, found, options, infer)]
     at = rank(which, f"{role}-face", ("largest", "all"))
     if at is None:
         return found
@@ -124,14 +182,20 @@ def chosen(role: str, photo: Image, which: str, options: Fusion, infer: Infer) -
     return [found[at]]
 
 
-def most_like(photo: Image, found: Sequence[Face], options: Fusion, infer: Infer) -> Face:
-    """The face whose shape is nearest to that of the largest face of ``photo``: by geometry alone,
-    each laid over the other.
+def most_like(
+    model: Image, photo: Image, found: Sequence[Face], options: Fusion, infer: Infer
+) -> Face:
+    """The face of ``photo`` that is most like the largest one of the picture ``model``: who it is,
+    by the recogniser of the network that is used, else by geometry alone, each laid over the other.
     """
-    [model] = chosen("like:", photo, "largest", options, infer)
+    [wanted] = chosen("like:", model, "largest", options, infer)
+    if options.swapper:
+        seen = [(model, wanted), *((photo, face) for face in found)]
+        sought, *there = swapping.identities(seen, options.swapper, infer)
+        return found[int(np.argmax(swapping.likeness(sought, np.stack(there))))]
 
     def apart(face: Face) -> float:
-        over = posed(model.mesh, face.mesh)
+        over = posed(wanted.mesh, face.mesh)
         scale = np.ptp(face.mesh[:, :2], axis=0).max()
         return float(np.linalg.norm(over - face.mesh, axis=1).mean() / scale)
 
@@ -145,12 +209,31 @@ def fused(source: Image, giver: Face, target: Image, taker: Face, options: Fusio
     here, inward = align(source, giver.points, TEMPLATE, side)
     own, other = moved(taker.mesh, outward), moved(giver.mesh, inward)
     shape = towards(own, other, options.blend)
-    back = bend(there, own, shape)
     front, covered = complete(here, other, shape, side)
     hidden = in_front(here, oval(other, side), other)
     missing = complete(picture(hidden), other, shape, side)[0][..., 0]
+    made = joined(front, covered * (1 - missing), bend(there, own, shape), shape, options)
+    return paste(target, [there], [made], [outward], [1.0], colour=0)
+
+
+def replaced(crop: Image, matrix: Matrix, target: Image, taker: Face, options: Fusion) -> Image:
+    """``target`` with one face as a network has drawn it: ``crop`` (S, S, 3), and the ``matrix``
+    (2, 3) from the photo to that.
+    """
+    side = side_for(taker)
+    there, outward = align(target, taker.points, TEMPLATE, side)
+    front, covered = relaid(crop, matrix, outward, side)
+    made = joined(front, covered, there, moved(taker.mesh, outward), options)
+    return paste(target, [there], [made], [outward], [1.0], colour=0)
+
+
+def joined(front: Image, shown: Matte, back: Image, shape: Mesh, options: Fusion) -> Image:
+    """One face over another of the same ``shape`` (468, 3), both (S, S, 3), as far as it is
+    ``shown`` (S, S) and nothing is in front of the face behind.
+    """
+    side = len(back)
     inside = oval(shape, side)
-    mask = inside * covered * (1 - missing) * (1 - in_front(back, inside, shape))
+    mask = inside * shown * (1 - in_front(back, inside, shape))
     mask = feather(erode(mask, EDGE * side), SOFT * side)
     front = harmony.match(front, back, mask)
     front = harmony.MODES[options.mode](front, back)
@@ -158,8 +241,7 @@ def fused(source: Image, giver: Face, target: Image, taker: Face, options: Fusio
     made = blend(mixed(front, back, options.blend), back, mask)
     made = harmony.smooth(made, mask, options.skin_smooth)
     looked = harmony.look(made, options.brightness, options.contrast, options.saturation)
-    made = over(looked, mask, made)
-    return paste(target, [there], [made], [outward], [1.0], colour=0)
+    return over(looked, mask, made)
 
 
 def picture(matte: Matte) -> NDArray[np.float32]:

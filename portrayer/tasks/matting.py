@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os.path import isfile
-
-import numpy as np
 
 from portrayer.errors import InvalidOption
 from portrayer.image import composite, placing
 from portrayer.image import matte as mattes
-from portrayer.image.geometry import crop, fit, limit, resize
+from portrayer.image.geometry import limit, resize
 from portrayer.image.placing import Length, Move
 from portrayer.image.tiles import Box
 from portrayer.models.catalog import spec
+from portrayer.tasks.choosing import Names, row
+from portrayer.tasks.cutting import CUTTERS, Cutter, estimate
 from portrayer.tasks.lengths import lengths
 from portrayer.tasks.options import option
 from portrayer.tasks.pictures import named, picture
 from portrayer.tasks.task import Encoding, Infer, Product
 from portrayer.types import Image, Matte
 
-MODEL = "portrait-matting"
+MODEL = CUTTERS["lite"].model
+MODELS = tuple(cutter.model for cutter in CUTTERS.values())
 COLOUR = re.compile(r"#(?:[0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8})", re.IGNORECASE)
-FIXED = 32 * 2**20  # bytes for what is done at the model's size, whatever the photo's
+FIXED = 18 * 2**20  # bytes for what is done at a small size, whatever the photo's
+SEEN = 120  # and for each pixel of the model's square
+COARSE = 352  # long side of the photo that colours are estimated on
 SOLVED = 1_000_000  # pixels at most that closed-form matting is solved on
 WHOLE = "0% 0% 100% 100%"
 NAMED = {"white": "#ffffff", "black": "#000000", "blue": "#438edb", "red": "#d9001b"}
@@ -34,6 +38,7 @@ NAMED = {"white": "#ffffff", "black": "#000000", "blue": "#438edb", "red": "#d90
 class Matting(Encoding):
     """Options of the matting task."""
 
+    model: str = option("lite", "the network that sees people", choices=Names(CUTTERS))
     output: str = option(
         "cutout",
         "what is written: the cut-out, its matte, or both",
@@ -92,6 +97,21 @@ class Matting(Encoding):
         if self.format == "jpeg" and self.output != "matte" and self.transparent:
             ways = "choose --format png or webp, or a --background"
             raise InvalidOption(f"format is 'jpeg', which has no transparency: {ways}")
+
+    @property
+    def cutter(self) -> Cutter:
+        """What cuts out."""
+        return row("model", CUTTERS, self.model)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """See :func:`portrayer.tasks.choosing.needed`."""
+        return self.cutter.models
+
+    @property
+    def enough(self) -> int:
+        """See :attr:`Encoding.enough`; pixels that are named count as the photo has them."""
+        return 0 if "px" in self.roi else self.max_side
 
     @property
     def transparent(self) -> bool:
@@ -154,13 +174,16 @@ class Matting(Encoding):
 def memory(options: Matting, pixels: int) -> int:
     """Host bytes that :func:`run` holds at its peak for a photo of so many pixels, itself included.
 
-    Measured: 21 a pixel, 39 with a translucent background; up to 7 more where people are looked for
-    in a part of it, 5 more where the subject is placed; 1100 for each that is solved.
+    Measured: 11 a pixel, the photo's three, the matte's four and the cut-out's four; 15 with a
+    second look or an edge moved by a pixel and a part, 23 where the subject is placed; 1100 for
+    each that is solved, and a hundred for each of the model's square.
     """
-    translucent = options.transparent and options.background != "none"
-    each = (40 if translucent else 24) + 8 * (options.roi != WHOLE) + 6 * options.moves
+    each = 16 if options.looks > 1 or options.erode > 1 else 12
+    if options.moves:
+        each = 25
     solved = min(pixels, SOLVED) if options.refine == "closed-form" else 0
-    return FIXED + each * pixels + 1200 * solved
+    side = spec(options.cutter.model).side
+    return FIXED + SEEN * side**2 + each * pixels + 1200 * solved
 
 
 def run(images: Sequence[Image], options: Matting, infer: Infer) -> Product:
@@ -171,24 +194,29 @@ def run(images: Sequence[Image], options: Matting, infer: Infer) -> Product:
     if part is None:
         size = f"{images[0].shape[1]} x {images[0].shape[0]}"
         raise InvalidOption(f"roi is {options.roi!r}: nothing of a photo of {size} lies in it")
-    image = np.ascontiguousarray(photo[part])
-    seen, small = estimate(image, options, infer)
+    image = photo[part]
+    seen, small = estimate(
+        image, options.cutter, infer, looks=options.looks, edges=options.refine != "none"
+    )
     if options.refine == "closed-form":
         seen = mattes.closed_form(image, seen, limit=SOLVED)
     seen = mattes.contract(seen, options.alpha_threshold / 100)
-    seen = mattes.feather(mattes.erode(seen, options.erode), options.feather)
+    seen = mattes.erode(seen, options.erode)
+    seen = mattes.feather(seen, options.feather)
     matte = placing.spread(seen, part, height, width)
+    del seen  # nothing is held twice at the photo's size
     box, move = standing(matte, options)
     if options.output == "matte":
         alpha = matte[box] if move is None else placing.moved(matte[box], move)
         return Product(composite.quantise(alpha), alpha)
-    colours = placing.spread(composite.foreground(image, small, seen), part, height, width)[box]
-    alpha = matte[box]
+    clean = composite.foreground(image, coarse(small, *image.shape[:2]), matte[part])
+    pieces, alpha = placing.framed(clean, part, box), matte[box]
     if move is not None:
         colours, alpha = placing.straight(
-            placing.moved(placing.premultiplied(colours, alpha), move)
+            placing.moved(placing.premultiplied(placing.joined(pieces, *alpha.shape), alpha), move)
         )
-    return Product(on(options, colours, alpha, photo[box], matte[box]), alpha)
+        pieces = placing.cut(colours)
+    return Product(on(options, pieces, alpha, photo[box], matte[box]), alpha)
 
 
 def standing(matte: Matte, options: Matting) -> tuple[Box, Move | None]:
@@ -204,60 +232,39 @@ def standing(matte: Matte, options: Matting) -> tuple[Box, Move | None]:
     return box, placing.move(subject, box, options.share, options.place) if options.moves else None
 
 
-def estimate(image: Image, options: Matting, infer: Infer) -> tuple[Matte, Image]:
-    """The matte (H, W) of a photo, and the photo at the model's size.
-
-    The second look is at the subject alone, larger, where it leaves room in the frame; else at the
-    mirror image. What both looks say is averaged.
+def coarse(small: Image, height: int, width: int) -> Image:
+    """A photo of (height, width) that is shown at any size, in its own shape again, at
+    :data:`COARSE`.
     """
-    small, first = look(image, infer)
-    box = mattes.subject(first, *image.shape[:2]) if options.looks > 1 else None
-    if options.looks > 1 and box is None:
-        first = mean(first, look(image, infer, mirrored=True)[1])
-    matte = drawn(image, small, first, options)
-    if box is not None:
-        part = np.ascontiguousarray(image[box])
-        close, second = look(part, infer)
-        again = resize(resize(first, *image.shape[:2])[box], *second.shape)
-        matte[box] = drawn(part, close, mean(again, second), options)
-    return matte, small
+    scale = COARSE / max(height, width)
+    return resize(small, max(1, round(height * scale)), max(1, round(width * scale)))
 
 
-def look(image: Image, infer: Infer, *, mirrored: bool = False) -> tuple[Image, Matte]:
-    """One forward: the photo at the model's size, without its bars, and its matte there."""
-    square, where = fit(image, spec(MODEL).side)
-    way = slice(None, None, -1 if mirrored else 1)
-    answer = infer(MODEL, np.ascontiguousarray(square[None, :, way]))[0]
-    return crop(square, where), crop(answer[:, way], where)
-
-
-def mean(one: Matte, other: Matte) -> Matte:
-    """Halfway between two mattes of the same photo."""
-    return (one + other) * np.float32(0.5)
-
-
-def drawn(image: Image, small: Image, rough: Matte, options: Matting) -> Matte:
-    """A matte of the model's size at the photo's own, with the photo's edges."""
-    settled = mattes.settle(mattes.fill_doubts(mattes.drop_islands(rough)))
-    if options.refine == "none":
-        return resize(settled, *image.shape[:2])
-    return mattes.refine(image, small, settled)
-
-
-def on(options: Matting, colours: Image, matte: Matte, image: Image, where: Matte) -> Image:
+def on(
+    options: Matting,
+    pieces: Iterable[tuple[Box, Image]],
+    matte: Matte,
+    image: Image,
+    where: Matte,
+) -> Image:
     """The cut-out on what stands behind it: RGBA over nothing, RGB over something opaque.
 
-    ``where`` the person was in ``image``, the photo: both of the cut-out's size.
+    ``pieces``: its colours, laid one by one; beside them the matte is 0. ``where`` the person was
+    in ``image``, the photo: both of the cut-out's size.
     """
     background, path = options.background, named(options).get("background")
-    if background == "none":
-        return composite.cutout(colours, matte)
-    if background == "blur":
-        return composite.over(colours, matte, composite.blurred(image, where))
+    if background != "blur" and path is None:
+        lay = composite.cutout
+        if background != "none":
+            lay = partial(composite.over_colour, colour=colour(background))
+        return composite.laid(pieces, matte, lay)
     if path is None:
-        return composite.over_colour(colours, matte, colour(background))
-    behind = composite.cover(picture("background", path), *matte.shape)
-    return composite.over(colours, matte, behind)
+        canvas = composite.blurred(image, where)
+    else:
+        canvas = composite.cover(picture("background", path), *matte.shape)
+    for place, colours in pieces:
+        canvas[place] = composite.over(colours, matte[place], canvas[place])
+    return canvas
 
 
 def colour(text: str) -> tuple[int, int, int, int]:

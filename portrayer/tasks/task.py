@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,21 @@ from portrayer.types import Face, Image, Matte
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
-Infer: TypeAlias = Callable[[str, NDArray[np.uint8]], NDArray[np.float32]]
-"""infer(model, samples): blocks until the engine has run (N, S, S, 3) uint8 through the model."""
+
+class Infer(Protocol):
+    """The border: blocks until the engine has run N samples through the model.
+
+    ``samples``: (N, S, S, 3) uint8, None for a model that takes vectors alone; ``vectors``: (N,
+    width) float32 for one that takes a vector a sample.
+    """
+
+    def __call__(
+        self,
+        model: str,
+        samples: NDArray[np.uint8] | None,
+        vectors: NDArray[np.float32] | None = None,
+        /,
+    ) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +58,13 @@ class Encoding:
     )
     format: str = option("png", "file format of the result", choices=("png", "webp", "jpeg"))
     quality: int = option(92, "of lossy formats; 100 makes webp lossless", ge=1, le=100)
+
+    @property
+    def enough(self) -> int:
+        """Pixels of the last input's long side, beyond which nothing is gained; 0: all there are
+        are looked at.
+        """
+        return self.max_side
 
     @property
     def final(self) -> str:

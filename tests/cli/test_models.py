@@ -1,4 +1,6 @@
-"""``portrayer models``: the list, and models that are added, pulled, verified and removed."""
+"""``portrayer models``: the list, licences, and models that are added, pulled, verified and
+removed.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,19 @@ import pytest
 
 from portrayer.cli import main
 from portrayer.models import catalog, weights
+from tests.models import graphs
 from tests.models.conftest import nets
-from tests.models.origin import Origin, published, small, tensors, torch_file
+from tests.models.origin import (
+    GRAPH,
+    Origin,
+    cuts,
+    cutter,
+    published,
+    runs,
+    small,
+    tensors,
+    torch_file,
+)
 
 from .terminal import Outcome, portrayer
 
@@ -46,6 +59,17 @@ def origin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Origin]:
 
 
 @pytest.fixture
+def graph(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Origin]:
+    """Where ``cutter`` is published: a graph that does not work without ``bound``."""
+    with published(GRAPH) as server:
+        row = cutter(folder, server.url)
+        own = replace(row.weights, folder=None)
+        monkeypatch.setitem(catalog.CATALOG, "cutter", replace(row, weights=own))
+        monkeypatch.setitem(catalog.NEEDS, "cutter", ("bound",))
+        yield server
+
+
+@pytest.fixture
 def given(tmp_path: Path) -> Path:
     path = tmp_path / "given.pth"
     path.write_bytes(CONTENT)
@@ -69,15 +93,18 @@ def test_the_list_says_what_is_here(folder: Path, given: Path) -> None:
     """What ships is installed and verified; what a user brings is not, until it is, and then is
     shown where it lies."""
     head, *rows = fine(portrayer("models")).splitlines()
-    wanted = ["name", "task", "size", "licence", "installed", "where", "verified"]
+    wanted = ["name", "task", "size", "licence", "commercial", "installed", "where", "verified"]
     assert head.split() == wanted
+    assert portrayer("models", "list") == portrayer("models")
+    assert portrayer("models", "list", "--json") == portrayer("models", "--json")
     assert [row.split()[0] for row in rows] == list(catalog.CATALOG)
     for name, spec in catalog.CATALOG.items():
         shipped, row = spec.weights.shipped, listed(name)
         assert list(row) == wanted
-        assert row["installed"] == ("yes" if shipped else "no")
+        assert (row["installed"], row["verified"]) == (("yes", "yes") if shipped else ("no", "-"))
         assert Path(row["where"]).is_file() == shipped
-        assert row["verified"] == "yes" or f"`portrayer models pull {name}`" in row["verified"]
+        assert shipped or row["where"] == f"`portrayer models pull {name}`"
+        assert row["commercial"] == ("yes" if spec.weights.commercial else "no")
     portrayer("models", "add", "small", given)
     row = listed("small")
     assert row["where"] == str(folder / "small.safetensors")
@@ -104,6 +131,103 @@ def test_an_unfinished_pull_goes_on(folder: Path, origin: Origin) -> None:
     origin.cut = None
     fine(portrayer("models", "pull", "small"))
     assert origin.asked == ["", "bytes=2000-"]
+
+
+def test_several_are_pulled_with_what_they_need(
+    folder: Path, origin: Origin, graph: Origin
+) -> None:
+    """What comes along is told with its size, before; each licence is asked for first, and nothing
+    is fetched until all are accepted."""
+    wrong = portrayer("models", "pull", "small", "cutter")
+    assert (wrong.code, graph.paths, origin.paths) == (USAGE, [], [])
+    assert "say --yes to accept this licence" in wrong.err
+    first, *rest = fine(portrayer("models", "pull", "small", "cutter", "--yes")).splitlines()
+    assert first == "cutter (2.0 KiB) needs bound (29.3 KiB)"
+    assert [line.split()[0] for line in rest] == ["small", "cutter", "bound"]
+    assert cuts(catalog.spec("cutter"))
+    again = fine(portrayer("models", "pull", "cutter")).splitlines()
+    assert [line.split()[0] for line in again] == ["cutter", "bound"]
+    assert (len(graph.paths), len(origin.paths)) == (1, 2)
+
+
+def test_a_model_of_ones_own(folder: Path, tmp_path: Path, origin: Origin) -> None:
+    """Added like another it is listed, verified, chosen by its name and removed as any; a licence
+    of its own is nobody's business here."""
+    file = tmp_path / "given.onnx"
+    file.write_bytes(graphs.of(catalog.CATALOG["u2netp"]))
+    said = fine(
+        portrayer("models", "add", file, "--task", "matte", "--like", "u2netp", "--name", "mine")
+    )
+    assert said.startswith("mine is installed")
+    rows = json.loads(fine(portrayer("models", "--json")))
+    assert [row["name"] for row in rows] == [*catalog.CATALOG, "mine"]
+    assert rows[-1] == {
+        "name": "mine",
+        "task": "matte",
+        "size": rows[-1]["size"],
+        "licence": "your own",
+        "commercial": "-",
+        "installed": "yes",
+        "where": str(folder / "mine.onnx"),
+        "verified": "yes",
+    }
+    assert cuts(catalog.spec("mine"))
+    assert "mine" in fine(portrayer("models", "verify")).splitlines()[-1]
+    (folder / "mine.onnx").unlink()
+    assert f"from {file.as_uri()}" in fine(portrayer("models", "pull", "mine"))
+    assert fine(portrayer("models", "remove", "mine")) == "mine is removed\n"
+    assert portrayer("models", "licence", "mine").code == USAGE
+
+
+def test_other_weights_of_a_network(folder: Path, tmp_path: Path) -> None:
+    """They run beside the first."""
+    for name, seed in (("small", 0), ("mine", 1)):
+        file = tmp_path / f"{name}.pth"
+        file.write_bytes(torch_file(tensors(seed)))
+        fine(portrayer("models", "add", file, "--like", "small", "--name", name))
+    assert runs(catalog.spec("small"), seed=0)
+    assert runs(catalog.spec("mine"), seed=1)
+
+
+def test_a_licence_is_said(folder: Path, origin: Origin, graph: Origin) -> None:
+    """With whether it was accepted, what it lets one do, and where the model comes from."""
+    said = dict(
+        line.split("  ", 1) for line in fine(portrayer("models", "licence", "bound")).splitlines()
+    )
+    assert {name: value.strip() for name, value in said.items()} == {
+        "name": "bound",
+        "licence": "for tests",
+        "commercial use": "yes",
+        "accepted": "not yet",
+        "origin": "here",
+        "fetched from": origin.url,
+    }
+    fine(portrayer("models", "pull", "cutter", "--yes"))
+    accepted = json.loads((folder / "bound.json").read_text())["consented"]
+    assert accepted in fine(portrayer("models", "licence", "bound"))
+    fine(portrayer("models", "add", folder / "cutter.onnx", "--like", "cutter", "--name", "mine"))
+    for name in ("cutter", "mine"):
+        assert "needs           bound\n" in fine(portrayer("models", "licence", name))
+    assert "non-commercial" in fine(portrayer("models", "licence", "inswapper-128"))
+
+
+def test_the_network_is_as_it_is_set(
+    folder: Path, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offline nothing is fetched, by flag or setting; a mirror is asked first, by either."""
+    wrong = portrayer("models", "pull", "small", "--offline")
+    assert wrong.code == ENVIRONMENT
+    assert "nothing is fetched offline: `portrayer models add FILE --like small`" in wrong.err
+    monkeypatch.setenv("PORTRAYER_OFFLINE", "true")
+    assert portrayer("models", "pull", "small").code == ENVIRONMENT
+    monkeypatch.delenv("PORTRAYER_OFFLINE")
+    assert origin.paths == []
+    base = origin.url.rpartition("/")[0]
+    fine(portrayer("models", "pull", "small", "--mirror", f"{base}/one"))
+    portrayer("models", "remove", "small")
+    monkeypatch.setenv("PORTRAYER_MIRROR", f"{base}/two/")
+    fine(portrayer("models", "pull", "small"))
+    assert origin.paths == ["/one/small.pth", "/two/small.pth"]
 
 
 @pytest.mark.parametrize("command", ["add", "pull"])
@@ -167,17 +291,27 @@ def test_verify_finds_the_damaged_one(folder: Path, given: Path) -> None:
 
 WRONG = [
     (("add", "smal", "given.pth"), USAGE, "no model is called 'smal'"),
-    (("add", "small"), USAGE, "argument"),
+    (("add", "given.pth"), USAGE, "`portrayer models add FILE --like NAME`"),
+    (("add", "small", "given.pth", "--like", "small"), USAGE, "say which model it is"),
+    (("add", "small", "given.pth", "more.pth"), USAGE, "say which model it is"),
+    (("add", "given.pth", "--like", "smal"), USAGE, "no model is called 'smal'"),
+    (("add", "given.pth", "--like", "small", "--task", "matte"), USAGE, "is for 'enhance'"),
+    (("add", "given.pth", "--like", "small", "--name", "bound"), USAGE, "is in the catalogue"),
+    (("add", "given.pth", "--like", "small", "--name", "A B"), USAGE, "'A B' is no name"),
+    (("add", "given.pth", "--like", "u2net", "--name", "a"), USAGE, "u2net is an ONNX graph"),
+    (("add", "text.pth", "--like", "u2net"), ENVIRONMENT, "--name keeps it as a model of your own"),
     (("add", "small", "none.pth"), USAGE, "none.pth cannot be read: No such file"),
     (("add", "small", "text.pth"), ENVIRONMENT, "text.pth cannot be read: it is cut short"),
     (("add", "small", "other.pth"), ENVIRONMENT, "'first.weight' is missing"),
     (("add", "portrait-matting", "given.pth"), USAGE, "comes with the package"),
     (("pull", "portrait-matting"), USAGE, "comes with the package"),
+    (("pull", "small", "none"), USAGE, "`portrayer models` lists them"),
+    (("pull", "small", "--mirror", "ftp://a"), USAGE, "an address is needed"),
+    (("licence", "none"), USAGE, "`portrayer models` lists them"),
     (("pull", "none"), USAGE, "`portrayer models` lists them"),
     (("remove", "small"), USAGE, "small is not installed"),
     (("remove", "portrait-matting"), USAGE, "comes with the package"),
     (("--json", "verify"), USAGE, "--json is for the list"),
-    (("list",), USAGE, "list"),
 ]
 
 

@@ -87,7 +87,7 @@ class Memory:
             if size:
                 self.cached.remove(size)
             elif self.held + sum(self.cached) + amount + self.others > self.cap:
-                raise Exhausted(f"tried to take {amount} bytes")
+                raise Exhausted(f"out of memory: tried to take {amount} bytes")
             block = Block(amount, size or amount)
             self.held += block.size
             self.used += amount
@@ -139,7 +139,13 @@ class FakeDevice:
     def padded(self, samples: int) -> int:
         return self.padding(samples)
 
-    def load(self, spec: ModelSpec) -> tuple[Loaded, int]:
+    def largest(self, model: Loaded) -> int:
+        return self.largest_batch
+
+    def precision_of(self, model: Loaded) -> str:
+        return self.precision
+
+    def load(self, spec: ModelSpec, memory: int = 0) -> tuple[Loaded, int]:
         assert self.entered == 1, "a device is entered once, before anything else"
         self.broken(spec.name)
         size = 2 * spec.weights.bytes
@@ -188,6 +194,102 @@ class FakeDevice:
     def _run(self, kept: Array, taken: Block) -> Array:
         if self.seconds:
             time.sleep(self.seconds)
+        self.running -= 1
+        self.memory.give(taken)
+        return kept
+
+
+class Gone(RuntimeError):
+    """The fake device is no longer there: no shortage of memory, and nothing a retry mends."""
+
+
+@dataclass(eq=False)
+class Vanishing(FakeDevice):
+    """A device that is gone after so many ``forwards``, until it is ``back``.
+
+    An asynchronous one says so when a forward is waited for, as real ones do.
+    """
+
+    forwards: int = 0
+    back: bool = False
+
+    def load(self, spec: ModelSpec, memory: int = 0) -> tuple[Loaded, int]:
+        self._look()
+        return super().load(spec)
+
+    def launch(self, model: Loaded, samples: Array) -> Any:
+        pending = super().launch(model, samples)
+        if not self.asynchronous:
+            self._look()
+        return pending
+
+    def finish(self, pending: Any) -> Array:
+        results = super().finish(pending)
+        if self.asynchronous:
+            self._look()
+        self.forwards -= 1
+        return results
+
+    def _look(self) -> None:
+        if self.forwards <= 0 and not self.back:
+            raise Gone("the device fell off the bus")
+
+
+@dataclass
+class Pace:
+    """Time for synchronous devices that take some: it passes when all that have work in hand wait
+    for it.
+
+    ``asleep``: when each wakes, and how many samples it has in hand.
+    """
+
+    now: float = 0.0
+    asleep: list[tuple[float, int]] = field(default_factory=list)
+    changed: Any = field(default_factory=threading.Condition)
+
+    def sleep(self, seconds: float, samples: int) -> None:
+        with self.changed:
+            wakes = self.now + seconds
+            self.asleep.append((wakes, samples))
+            self.changed.wait_for(lambda: self.now >= wakes)
+
+    def pass_until(self, one: Engine, total: int) -> None:
+        """Let time pass until the engine has answered so many samples."""
+
+        def answered() -> int:
+            return sum(device.samples for device in one.stats().devices)
+
+        def still() -> bool:
+            # In this order what moves meanwhile is missed, and nothing is counted twice.
+            held = sum(samples for _, samples in self.asleep)
+            known = held + answered()
+            waiting = one.stats().waiting
+            busy = len(self.asleep) == len(one.replicas)
+            return known + waiting == total and (busy or not waiting)
+
+        try:
+            while answered() < total:
+                assert eventually(still)
+                self._wake(min(self.asleep, default=(self.now, 0))[0])
+        except BaseException:
+            self._wake(float("inf"))
+            raise
+
+    def _wake(self, now: float) -> None:
+        with self.changed:
+            self.now = now
+            self.asleep = [each for each in self.asleep if each[0] > now]
+            self.changed.notify_all()
+
+
+@dataclass(eq=False)
+class Paced(FakeDevice):
+    """A device that takes ``seconds`` of a :class:`Pace` for each sample."""
+
+    pace: Pace = field(default_factory=Pace)
+
+    def _run(self, kept: Array, taken: Block) -> Array:
+        self.pace.sleep(self.seconds * len(kept), len(kept))
         self.running -= 1
         self.memory.give(taken)
         return kept

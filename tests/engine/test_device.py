@@ -98,7 +98,7 @@ def test_cpu_replicas_share_one_model(row: ModelSpec, monkeypatch: pytest.Monkey
     """Many threads that load at once hold one set of weights, measured once, gone with the last."""
     loads: list[ModelSpec] = []
     measures: list[int] = []
-    load, peak = model.load, CpuDevice._peak
+    load, peak = model.load, CpuDevice.peak
 
     def counted_load(row: ModelSpec, *where: Any) -> model.Model:
         loads.append(row)
@@ -109,7 +109,7 @@ def test_cpu_replicas_share_one_model(row: ModelSpec, monkeypatch: pytest.Monkey
         return peak(device, loaded, samples)
 
     monkeypatch.setattr(devices, "load", counted_load)
-    monkeypatch.setattr(CpuDevice, "_peak", counted_peak)
+    monkeypatch.setattr(CpuDevice, "peak", counted_peak)
     together, found = threading.Barrier(6), []
 
     def replica() -> None:
@@ -143,7 +143,7 @@ def test_too_large_to_measure_twice() -> None:
     """Where only the smaller of the measured batches fits, it is the measure for the larger."""
 
     class Tight(CpuDevice):
-        def _peak(self, model: Any, samples: int) -> int:
+        def peak(self, model: Any, samples: int) -> int:
             if samples > 1:
                 raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...")
             return 1000

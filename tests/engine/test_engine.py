@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,11 @@ from tests.engine.fakes import (
     SIDE,
     Exhausted,
     FakeDevice,
+    Gone,
     Memory,
+    Pace,
+    Paced,
+    Vanishing,
     answers,
     engine,
     eventually,
@@ -608,15 +613,129 @@ def test_callers_share_batches() -> None:
     one.close()
 
 
-def test_unequal_replicas_share_the_work() -> None:
-    """Replicas pull: both are used, and the fast one does more."""
-    slow = FakeDevice(name="slow", seconds=0.03, largest_batch=2)
-    fast = FakeDevice(name="fast", seconds=0.003, largest_batch=2)
-    one, _ = engine([slow, fast])
-    call_all(one, [("a", 4)] * 30)
-    done = {d.name: sum(size for _, size in d.launched) for d in (slow, fast)}
-    assert done["slow"] + done["fast"] == 120
-    assert 0 < done["slow"] < done["fast"]
+@pytest.mark.parametrize("seconds", [(1, 1), (1, 2, 4), (3, 4, 5, 7), (1, 4)])
+def test_unequal_replicas_share_the_work(seconds: tuple[int, ...]) -> None:
+    """Replicas pull: all together are within 5 % as fast as the sum of their speeds, and each has
+    done its part of the work within 5 % of all.
+    """
+    pace, total = Pace(), 2000
+    devices = [Paced(name=f"fake:{i}", seconds=each, pace=pace) for i, each in enumerate(seconds)]
+    one, _ = engine(devices)
+    with ThreadPoolExecutor(1) as pool:
+        caller = pool.submit(call, one, "a", total)
+        pace.pass_until(one, total)
+        caller.result(20)
+    speeds = [1 / each for each in seconds]
+    assert pace.now <= 1.05 * total / sum(speeds)
+    for device, speed in zip(one.stats().devices, speeds, strict=True):
+        assert device.samples / total == pytest.approx(speed / sum(speeds), abs=0.05)
+    one.close()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("forwards", [0, 1, 5])
+def test_a_device_that_vanishes_loses_nothing(forwards: int, asynchronous: bool) -> None:
+    """One of two falls off the bus in the middle of a batch, for ever: every caller has the right
+    answers in the right order, from the other one, and the lost one is left alone.
+    """
+    lost = Vanishing(name="lost", forwards=forwards, asynchronous=asynchronous, largest_batch=2)
+    other = FakeDevice(name="other", seconds=0.001, largest_batch=2)
+    now = 0.0
+    one, budgets = engine([lost, other], clock=lambda: now)
+    assert eventually(
+        lambda: (call_all(one, [("a", 5)] * 8), bool(one._refused[one.replicas[0]]))[1]
+    )
+    tried = len(lost.launched)
+    assert tried > 0 or forwards == 0
+    call_all(one, [("a", 5), ("b", 3)] * 8)
+    assert len(lost.launched) == tried
+    assert lost.running == 0
+    now = 2 * RETRY
+    call_all(one, [("a", 5)] * 8)
+    lost.back = True
+    now = 4 * RETRY
+    assert eventually(lambda: (call(one, "a", 8), len(lost.launched) > tried + 4)[1])
+    one.close()
+    assert [budget.reserved for budget in budgets] == [0, 0]
+
+
+POISON = 99
+"""The seed of a sample that fails on every device that is :class:`Allergic`."""
+
+
+@dataclass(eq=False)
+class Allergic(FakeDevice):
+    """A device that one sample fails on; ``met`` is how large the batches were that it was in."""
+
+    met: list[int] = field(default_factory=list)
+
+    def launch(self, model: Any, samples: Any) -> Any:
+        if (samples == pictures(1, POISON)).all((1, 2, 3)).any():
+            self.met.append(len(samples))
+            raise ZeroDivisionError("a bug")
+        return super().launch(model, samples)
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+def test_a_sample_that_no_device_can_run(replicas: int) -> None:
+    """It is tried on two replicas at most, its caller hears of it once, and neither of the two is
+    blamed: what comes next runs on all of them.
+    """
+    devices = [Allergic(name=f"fake:{i}", largest_batch=1) for i in range(replicas)]
+    one, _ = engine(devices)
+    for times in range(1, 4):
+        with pytest.raises(ZeroDivisionError):
+            call(one, "a", 1, POISON)
+        tried = [len(device.met) for device in devices]
+        assert sum(tried) == times * min(2, replicas)
+        assert max(tried) <= times
+        assert not any(one._refused.values())
+    assert eventually(lambda: (call(one, "a", 9), all(d.launched for d in devices))[1])
+    one.close()
+
+
+@pytest.mark.parametrize("priority", [0, 1])
+def test_what_shares_a_batch_with_a_second_failure(priority: int) -> None:
+    """Fresh samples beside one that fails for the second time are not told with it: they are tried
+    again too, whoever stands first, and nobody is blamed.
+    """
+    devices = first, second = [Allergic(name=name) for name in ("first", "second")]
+    one, _ = engine(devices)
+    gates = first.trouble, second.trouble = Gate(), Gate()
+    with ThreadPoolExecutor(4) as pool:
+        held = pool.submit(call, one, "a", 2, 1)
+        assert all(gate.reached.wait(10) for gate in gates)
+        poison = pool.submit(call, one, "a", 1, POISON)
+        assert submitted(one, 1)
+        gates[0].open.set()
+        assert eventually(lambda: bool(one._refused[one.replicas[0]]))
+        fresh = pool.submit(call, one, "a", 1, 2, priority=priority)
+        assert submitted(one, 2)
+        later = pool.submit(call, one, "a", 2, 3)
+        assert submitted(one, 4)
+        gates[1].open.set()
+        assert isinstance(poison.exception(10), ZeroDivisionError)
+        for future in (held, fresh, later):
+            future.result(10)
+    assert [device.met for device in devices] == [[1], [2]]
+    assert not any(one._refused.values())
+    one.close()
+
+
+def test_a_lost_device_beside_a_bad_sample() -> None:
+    """Samples that fail show nothing about a device that is gone: though it is tried again for
+    them, the others it has failed twice are done elsewhere.
+    """
+    lost = Vanishing(name="lost", forwards=1, largest_batch=4)
+    other = Allergic(name="other", seconds=0.002, largest_batch=1)
+    one, _ = engine([lost, other])
+    assert eventually(lambda: (call(one, "a", 4), lost.forwards == 0)[1])
+    with ThreadPoolExecutor(24) as pool:
+        calls = [(4, seed) if seed % 3 else (1, POISON) for seed in range(24)]
+        futures = [pool.submit(call, one, "a", count, seed) for count, seed in calls]
+        for (_, seed), future in zip(calls, futures, strict=True):
+            error = future.exception(20)
+            assert isinstance(error, ZeroDivisionError | Gone) if seed == POISON else error is None
     one.close()
 
 

@@ -12,7 +12,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from portrayer.image import faces
-from portrayer.image.faces import TEMPLATES, Matrix, align, paste, similarity, warp
+from portrayer.image.faces import TEMPLATES, Matrix, align, paste, relaid, similarity, warp
 from portrayer.types import Image
 from tests.image.pictures import scene
 from tests.portraits import astronaut
@@ -191,6 +191,18 @@ def test_gpen_and_ffhq_lie_where_they_were_published() -> None:
     ffhq = (192.98, 239.95, 318.90, 240.19, 256.63, 314.02, 201.26, 371.41, 313.09, 371.15)
     np.testing.assert_allclose(512 * TEMPLATES["gpen"].ravel(), gpen, atol=0.01)
     np.testing.assert_allclose(512 * TEMPLATES["ffhq"].ravel(), ffhq, atol=0.01)
+
+
+def test_the_templates_of_recognisers_lie_where_they_were_published() -> None:
+    """In pixels of a 112 crop: ArcFace's five points, which insightface's networks use; two more
+    have the same face in another frame, eyes wider apart in the crop than restorers have them.
+    """
+    arcface = (38.29, 51.70, 73.53, 51.50, 56.03, 71.74, 41.55, 92.37, 70.73, 92.20)
+    np.testing.assert_allclose(112 * TEMPLATES["arcface"].ravel(), arcface, atol=0.01)
+    wide = {name: points[1, 0] - points[0, 0] for name, points in TEMPLATES.items()}
+    assert sorted(wide, key=lambda name: wide[name]) == [
+        *("gpen", "ffhq", "arcface-128", "arcface-112-v1", "arcface")
+    ]
 
 
 @given(st.sampled_from(sorted(TEMPLATES)), ANGLES, st.floats(0.3, 3), st.sampled_from([64, 128]))
@@ -391,3 +403,33 @@ def test_as_many_of_each_are_asked_for() -> None:
     photo = scene(64, 64)
     with pytest.raises(ValueError, match="shorter"):
         paste(photo, [photo, photo], [photo, photo], [turn(0, 1, (0, 0))], [1, 1])
+
+
+@given(
+    st.floats(0.5, 3), ANGLES, st.floats(0.5, 3), ANGLES, st.sampled_from([64, 96]), st.booleans()
+)
+@settings(max_examples=60)
+def test_a_crop_is_seen_as_another_shows_it(
+    one: float, turned: float, other: float, also: float, side: int, aside: bool
+) -> None:
+    """What a crop of a smooth photo shows is what the other crop would, as far as it covers that;
+    and it covers what lies within both.
+    """
+    y, x = np.mgrid[:200, :200].astype(np.float32)
+    photo = np.stack([x, y, 200 - x], 2)
+    before = centred(one, turned, 80, (100, 100))
+    after = centred(other, also, side, (140 if aside else 100, 100))
+    crop = warp(photo, before, 80)
+    picture, covered = relaid(crop, before, after, side)
+    assert picture.shape == (side, side, 3)
+    assert covered.shape == (side, side)
+    assert covered.min() >= 0
+    assert covered.max() <= 1 + 1e-6
+    direct, v = warp(photo, after, side), np.mgrid[:side, :side][::-1]
+    there = onto(np.linalg.inv(np.vstack([after, (0, 0, 1)]))[:2], np.moveaxis(v, 0, -1))
+    inside = onto(before, there)
+    within = ((inside > 4) & (inside < 75) & (there > 4) & (there < 195)).all(2)
+    beyond = ((inside < -4) | (inside > 84)).any(2)
+    assert (covered[within] > 0.99).all()
+    assert (covered[beyond] < 0.01).all()
+    assert np.abs(picture[within] - direct[within]).max(initial=0) < 3

@@ -1,4 +1,6 @@
-"""A small network, its row of the catalogue, and a server that publishes its weights."""
+"""A small network and a small graph, their rows of the catalogue, and a server that publishes
+them.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from portrayer.models import model
-from portrayer.models.spec import ModelSpec, Weights
+from portrayer.models import model, onnx
+from portrayer.models.spec import Graph, ModelSpec, Weights
+
+from . import graphs
 
 SIDE = 8
 
@@ -64,9 +69,29 @@ def small(folder: Path, *urls: str, consent: bool = False, sha: str = "") -> Mod
     return ModelSpec("small", "enhance", "small:Small", weights, SIDE, output="picture")
 
 
+def cutter(
+    folder: Path, *urls: str, consent: bool = False, sha: str = "", md5: str = ""
+) -> ModelSpec:
+    """The row of a graph that cuts out, brought by the user into ``folder``."""
+    weights = Weights(
+        "cutter.onnx", sha, 2000, "for tests", "here", urls or ("none:",), consent, folder, md5
+    )
+    return ModelSpec("cutter", "matte", "", weights, 32, output="minmax", graph=Graph(), peak=True)
+
+
 CONTENT = torch_file(tensors())
 SHA256 = sha256(CONTENT).hexdigest()
 WHOLE = {"small.safetensors", "small.json"}
+
+GRAPH = graphs.of(cutter(Path()))
+KEPT = {"cutter.onnx", "cutter.json"}
+
+
+def cuts(spec: ModelSpec) -> bool:
+    """Whether the graph can be loaded, and gives a matte that spans 0..1."""
+    images = np.random.default_rng(0).integers(0, 256, (2, spec.side, spec.side, 3), np.uint8)
+    mattes = np.asarray(onnx.load(spec)(images))
+    return mattes.shape == images.shape[:3] and (mattes.min(), mattes.max()) == (0, 1)
 
 
 def inside(folder: Path) -> set[str]:
@@ -91,7 +116,7 @@ class Origin:
     ``cut``: bytes of an answer after which the line breaks; ``ranges``: whether they are known;
     ``status``: another answer than the file; ``astray``: by how much a part is not the one that was
     asked for; ``silent``: no answer at all. ``asked``: the ``Range`` of
-    each request, "" for the whole.
+    each request that was answered, "" for the whole; ``paths``: what each request was for.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -100,9 +125,11 @@ class Origin:
         self.ranges, self.status, self.astray = True, 0, 0
         self.silent = threading.Event()
         self.asked: list[str] = []
+        self.paths: list[str] = []
         self.url = ""
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
+        self.paths.append(request.path)
         if self.silent.is_set():
             request.connection.settimeout(5)
             request.connection.recv(1)  # until the other side gives up

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from onnx import load_model_from_string, save_model
 from safetensors.torch import load_file, save
 
 from portrayer.errors import (
@@ -20,9 +21,24 @@ from portrayer.errors import (
     PortrayerError,
     WeightsMismatch,
 )
-from portrayer.models import catalog, installed, model, receipt, weights
+from portrayer.models import catalog, installed, model, onnx, receipt, weights
 
-from .origin import SHA256, WHOLE, Origin, inside, runs, small, tensors, torch_file
+from . import graphs
+from .origin import (
+    CONTENT,
+    GRAPH,
+    KEPT,
+    SHA256,
+    WHOLE,
+    Origin,
+    cuts,
+    cutter,
+    inside,
+    runs,
+    small,
+    tensors,
+    torch_file,
+)
 
 pytestmark = pytest.mark.usefixtures("nets")
 
@@ -156,6 +172,63 @@ def test_what_is_removed_is_gone(folder: Path, given: Path) -> None:
     assert given.is_file()
 
 
+# --- graphs ---------------------------------------------------------------------------------------
+
+
+def test_a_graph_is_installed_as_it_is(folder: Path, tmp_path: Path) -> None:
+    """To the byte; the file that was given stays where it is; a second one replaces it at once."""
+    file, spec = graphs.write(tmp_path / "given.onnx", GRAPH), cutter(folder)
+    made = installed.add(spec, file)
+    assert inside(folder) == KEPT
+    assert (folder / "cutter.onnx").read_bytes() == file.read_bytes() == GRAPH
+    assert made.sha256 == made.source_sha256 == hashlib.sha256(GRAPH).hexdigest()
+    assert (made.source, made.bytes, made.graph) == (str(file), len(GRAPH), True)
+    assert cuts(spec)
+    installed.add(spec, graphs.write(file, graphs.of(spec, seed=1)))
+    assert (folder / "cutter.onnx").read_bytes() != GRAPH
+    assert cuts(spec)
+    installed.remove(spec)
+    assert inside(folder) == set()
+
+
+def test_a_graph_in_two_files(folder: Path, tmp_path: Path) -> None:
+    """What would not come along is missed when it is added, not when it is used."""
+    proto = load_model_from_string(GRAPH)
+    save_model(proto, tmp_path / "given.onnx", save_as_external_data=True, size_threshold=0)
+    with pytest.raises(WeightsMismatch, match=r"given\.onnx"):
+        installed.add(cutter(folder), tmp_path / "given.onnx")
+    assert inside(folder) == set()
+
+
+def test_a_damaged_graph_is_seen_when_it_is_loaded(folder: Path, tmp_path: Path) -> None:
+    """One turned bit; before anything reads it."""
+    spec = cutter(folder)
+    installed.add(spec, graphs.write(tmp_path / "given.onnx", GRAPH))
+    (folder / "cutter.onnx").write_bytes(GRAPH[:-1] + bytes([GRAPH[-1] ^ 1]))
+    weights.verify.cache_clear()
+    with pytest.raises(ChecksumMismatch, match="its receipt says"):
+        onnx.load(spec)
+
+
+def test_another_file_is_not_the_published_one(folder: Path, tmp_path: Path) -> None:
+    """By its name nothing else is installed; the line says what keeps it by another."""
+    file = graphs.write(tmp_path / "given.onnx", GRAPH)
+    with pytest.raises(ChecksumMismatch, match="--name keeps it as a model of your own"):
+        installed.add(cutter(folder, md5="0" * 32), file)
+    assert inside(folder) == set()
+    assert installed.add(cutter(folder, md5=hashlib.md5(GRAPH).hexdigest()), file).graph
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 999, CONTENT, GRAPH[: len(GRAPH) // 2]])
+def test_what_is_no_graph(content: bytes, folder: Path, tmp_path: Path) -> None:
+    """An empty file, nonsense, weights, half of one: a line names the file, and nothing changes."""
+    file = graphs.write(tmp_path / "given.onnx", content)
+    with pytest.raises(WeightsMismatch, match=r"given\.onnx") as caught:
+        installed.add(cutter(folder), file)
+    assert "\n" not in str(caught.value)
+    assert inside(folder) == set()
+
+
 # --- consent --------------------------------------------------------------------------------------
 
 
@@ -188,7 +261,20 @@ def test_a_receipt_is_for_people_too(folder: Path, given: Path) -> None:
         "licence",
         "consented",
         "added",
+        "like",
+        "graph",
     ]
+
+
+def test_a_receipt_of_before_there_were_graphs(folder: Path, given: Path) -> None:
+    """Is still one."""
+    spec = small(folder)
+    made = installed.add(spec, given)
+    written = json.loads((folder / "small.json").read_text())
+    del written["like"], written["graph"]
+    (folder / "small.json").write_text(json.dumps(written))
+    assert installed.installed(spec) == made
+    assert runs(spec)
 
 
 @pytest.mark.slow

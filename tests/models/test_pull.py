@@ -4,19 +4,34 @@ should be.
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from pathlib import Path
 
 import pytest
 
-from portrayer.errors import ChecksumMismatch, DownloadFailed, OutputError, WeightsMismatch
+from portrayer.errors import (
+    ChecksumMismatch,
+    DownloadFailed,
+    InputError,
+    ModelError,
+    OutputError,
+    WeightsMismatch,
+)
 from portrayer.models import installed, weights
 from portrayer.models.spec import ModelSpec
+from portrayer.settings import Settings
 
+from . import graphs
 from .origin import (
     CONTENT,
+    GRAPH,
+    KEPT,
     SHA256,
     WHOLE,
     Origin,
+    cuts,
+    cutter,
     inside,
     published,
     runs,
@@ -217,6 +232,18 @@ def test_the_first_hash_is_pinned(folder: Path, origin: Origin) -> None:
     assert runs(spec)
 
 
+def test_the_pin_holds_for_every_address(folder: Path, origin: Origin) -> None:
+    """What came from one is not replaced by another file from the next."""
+    with published(torch_file(tensors(1))) as mirror:
+        installed.pull(small(folder, origin.url, mirror.url))
+        (folder / "small.safetensors").write_bytes(b"damaged")
+        origin.status = 404
+        with pytest.raises(ChecksumMismatch, match=mirror.url):
+            installed.pull(small(folder, origin.url, mirror.url))
+        mirror.content = CONTENT
+        assert installed.pull(small(folder, origin.url, mirror.url)).source == mirror.url
+
+
 def test_a_page_instead_of_weights(folder: Path, origin: Origin) -> None:
     """What a login page or a full quota sends is told, and not kept."""
     origin.content = b"<!doctype html><title>Sign in</title>" * 100
@@ -232,3 +259,184 @@ def test_an_unfinished_download_can_be_removed(folder: Path, origin: Origin) -> 
     broken(spec)
     installed.remove(spec)
     assert inside(folder) == set()
+
+
+# --- graphs, which are kept as they are -----------------------------------------------------------
+
+
+@pytest.fixture
+def graph(origin: Origin) -> Origin:
+    """Where a graph is published."""
+    origin.content = GRAPH
+    return origin
+
+
+def test_a_graph_is_fetched_and_kept(folder: Path, graph: Origin) -> None:
+    """To the byte, with its receipt; it answers, and a second pull asks for nothing."""
+    spec = cutter(folder, graph.url)
+    made = installed.pull(spec)
+    assert (folder / "cutter.onnx").read_bytes() == GRAPH
+    assert made.sha256 == made.source_sha256 == hashlib.sha256(GRAPH).hexdigest()
+    assert (made.bytes, made.graph) == (len(GRAPH), True)
+    assert inside(folder) == KEPT
+    assert cuts(spec)
+    assert installed.pull(spec) == made
+    assert graph.asked == [""]
+
+
+def test_a_graph_is_gone_on_with(folder: Path, graph: Origin) -> None:
+    """Where the line broke; the whole is the published one."""
+    spec = cutter(folder, graph.url)
+    graph.cut = half = len(GRAPH) // 2
+    assert "run the same command again to go on" in broken(spec)
+    graph.cut = None
+    installed.pull(spec)
+    assert graph.asked == ["", f"bytes={half}-"]
+    assert (folder / "cutter.onnx").read_bytes() == GRAPH
+
+
+@pytest.mark.parametrize("kind", ["sha256", "md5"])
+def test_what_is_published_is_held_to(kind: str, folder: Path, graph: Origin) -> None:
+    """By either hash, and by both: another file is refused in one line that says which, and not
+    kept."""
+    right = {"sha": hashlib.sha256(GRAPH).hexdigest(), "md5": hashlib.md5(GRAPH).hexdigest()}
+    wrong = right | {"sha" if kind == "sha256" else "md5": "0" * 32}
+    with pytest.raises(ChecksumMismatch) as caught:
+        installed.pull(cutter(folder, graph.url, **wrong))
+    assert f"{graph.url} has {kind} " in str(caught.value)
+    assert ", not 000000000000... as it should" in str(caught.value)
+    assert inside(folder) == set()
+    assert cuts(_pulled(cutter(folder, graph.url, **right)))
+
+
+def _pulled(spec: ModelSpec) -> ModelSpec:
+    installed.pull(spec)
+    return spec
+
+
+def test_what_moved_is_found_at_the_next_address(folder: Path, graph: Origin) -> None:
+    """An origin that answers 404 is passed over."""
+    with published(GRAPH) as mirror:
+        graph.status = 404
+        spec = cutter(folder, graph.url, mirror.url)
+        assert installed.pull(spec).source == mirror.url
+    assert len(graph.paths) == 1
+    assert cuts(spec)
+
+
+def test_a_graph_that_does_not_fit(folder: Path, graph: Origin) -> None:
+    """Neither one of another side nor a login page is kept; the line names the address, and the
+    input."""
+    graph.content = graphs.picture(64)
+    with pytest.raises(WeightsMismatch, match=r"127\.0\.0\.1.*'input' has shape"):
+        installed.pull(cutter(folder, graph.url))
+    graph.content = b"<!doctype html><title>Sign in</title>" * 100
+    with pytest.raises(WeightsMismatch, match=r"127\.0\.0\.1") as caught:
+        installed.pull(cutter(folder, graph.url))
+    assert "\n" not in str(caught.value)
+    assert inside(folder) == set()
+
+
+def test_no_consent_nothing_asked(folder: Path, graph: Origin) -> None:
+    """The licence is named, and the origin hears of nothing."""
+    spec = cutter(folder, graph.url, consent=True)
+    with pytest.raises(InputError, match="must be accepted first: for tests, here"):
+        installed.pull(spec)
+    assert (inside(folder), graph.paths) == (set(), [])
+    assert installed.pull(spec, consented=True).consented
+    assert not installed.unanswered(spec)
+
+
+def test_without_the_runtime(folder: Path, graph: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What to install is said before anything is fetched."""
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ModelError, match=r"pip install 'portrayer\[onnx\]'"):
+        installed.pull(cutter(folder, graph.url))
+    assert graph.paths == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+def test_a_full_disk(folder: Path, graph: Origin) -> None:
+    """One line names the file; with room again the same command does it."""
+    spec = cutter(folder, graph.url)
+    folder.mkdir(parents=True)
+    (folder / "cutter.part").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"cutter\.part' cannot be written: No space left"):
+        installed.pull(spec)
+    (folder / "cutter.part").unlink()
+    assert cuts(_pulled(spec))
+    assert inside(folder) == KEPT
+
+
+# --- mirrors, proxies, no network -----------------------------------------------------------------
+
+
+def test_a_mirror_may_be_a_host() -> None:
+    """And has no slash at its end; what is no address is refused."""
+    for said in ("hf-mirror.com", "https://hf-mirror.com", "https://hf-mirror.com/"):
+        assert Settings(mirror=said).mirror == "https://hf-mirror.com"
+    assert Settings(proxy="10.0.0.1:3128").proxy == "http://10.0.0.1:3128"
+    for wrong in ({"mirror": "ftp://a"}, {"mirror": "https://"}, {"proxy": "file:///a"}):
+        with pytest.raises(ValueError, match="an address is needed"):
+            Settings.model_validate(wrong)
+
+
+def test_a_mirror_is_asked_first(folder: Path, graph: Origin) -> None:
+    """At the path of the origin, below the mirror's own; the origin is not asked."""
+    with published(GRAPH) as mirror:
+        base = mirror.url.rpartition("/")[0]
+        net = Settings(mirror=f"{base}/hub/")
+        spec = cutter(folder, f"{graph.url}?Revision=master")
+        assert installed.pull(spec, net=net).source == f"{base}/hub/small.pth?Revision=master"
+        assert mirror.paths == ["/hub/small.pth?Revision=master"]
+    assert graph.paths == []
+    assert cuts(spec)
+
+
+def test_what_a_mirror_has_not_comes_from_the_origin(folder: Path, graph: Origin) -> None:
+    """And a mirror may be a folder."""
+    share = folder.parent / "share"
+    net = Settings(mirror=share.as_uri())
+    assert installed.pull(cutter(folder, graph.url), net=net).source == graph.url
+    share.mkdir(parents=True)
+    (share / "small.pth").write_bytes(GRAPH)
+    other = cutter(folder / "other", graph.url)
+    assert installed.pull(other, net=net).source == f"{share.as_uri()}/small.pth"
+    assert len(graph.paths) == 1
+
+
+@pytest.mark.parametrize("how", ["setting", "environment"])
+def test_a_proxy_is_asked(
+    how: str, folder: Path, graph: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the address as it is; the one that is set, or the one that the environment names."""
+    proxy, url = graph.url.rpartition("/")[0], "http://origin.invalid/cutter.onnx"
+    for name in ("no_proxy", "NO_PROXY", "REQUEST_METHOD"):
+        monkeypatch.delenv(name, raising=False)
+    if how == "environment":
+        monkeypatch.setenv("http_proxy", proxy)
+    net = Settings(proxy=proxy if how == "setting" else "")
+    assert installed.pull(cutter(folder, url), net=net).source == url
+    assert graph.paths == [url]
+
+
+def test_nothing_is_fetched_offline(folder: Path, graph: Origin) -> None:
+    """The line says what takes a file instead; what is here already stays, and what came whole
+    before is installed."""
+    spec, net = cutter(folder, graph.url), Settings(offline=True)
+    with pytest.raises(DownloadFailed, match="`portrayer models add FILE --like cutter`"):
+        installed.pull(spec, net=net)
+    assert graph.paths == []
+    (folder / "cutter.onnx").mkdir(parents=True)
+    with pytest.raises(OutputError):
+        installed.pull(spec)
+    (folder / "cutter.onnx").rmdir()
+    made = installed.pull(spec, net=net)
+    assert installed.pull(spec, net=net) == made
+    assert graph.asked == [""]
+
+
+def test_offline_a_folder_may_be_read(folder: Path, given: Path) -> None:
+    """It is no network."""
+    spec, net = small(folder, given.as_uri()), Settings(offline=True)
+    assert installed.pull(spec, net=net).source_sha256 == SHA256

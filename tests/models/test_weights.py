@@ -167,12 +167,24 @@ def test_missing_from_the_package() -> None:
 
 
 def test_missing_from_the_users_folder(tmp_path: Path) -> None:
-    """A model that a user has to bring is said to be missing, with what brings it and its size."""
-    missing = spec("gpen-512", tmp_path).weights
-    with pytest.raises(DownloadFailed) as caught:
-        weights.locate(missing)
-    assert "`portrayer models pull gpen-512` brings it (271 MiB)" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    """A model that a user has to bring is said to be missing, with what brings it and its size; be
+    it weights or a graph."""
+    for name, size in (("gpen-512", "271"), ("gfpgan-1.4", "325")):
+        missing = spec(name, tmp_path).weights
+        with pytest.raises(DownloadFailed) as caught:
+            weights.locate(missing)
+        assert f"`portrayer models pull {name}` brings it ({size} MiB)" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_mirror_stands_for_the_hosts() -> None:
+    """At the same path, query and all, once for addresses that differ in nothing else; then come
+    the addresses themselves. A file of the user's has no mirror."""
+    urls = ("https://a.b/c/d?e=f", "https://g.h/i", "https://j.k/i", "file:///l")
+    row = Weights("m.onnx", "", 1, "", "", urls)
+    assert weights.addresses(row) == urls
+    mirrored = ("http://m/n/c/d?e=f", "http://m/n/i")
+    assert weights.addresses(row, "http://m/n") == (*mirrored, *urls)
 
 
 def test_where_a_users_models_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,7 +153,12 @@ WRONG: list[tuple[str, dict[str, Any], int, str]] = [
     ("/v1/matte", {"files": {"photo": PORTRAIT}, "data": {"preset": "none"}}, 400, "option"),
     ("/v1/matte", {"files": {"photo": PORTRAIT}, "data": {"task": "fuse"}}, 400, "request"),
     ("/v1/matte", {"files": [("photo", PORTRAIT), ("photo", PORTRAIT)]}, 400, "request"),
-    ("/v1/enhance", {"files": {"photo": PORTRAIT}, "data": {"model": "gpen-512"}}, 400, "option"),
+    (
+        "/v1/enhance",
+        {"files": {"photo": PORTRAIT}, "data": {"model": "gpen-512"}},
+        409,
+        "not-ready",
+    ),
     ("/v1/fuse", {"files": {"target": PORTRAIT}, "data": {"consent": "1"}}, 400, "request"),
     (
         "/v1/chain",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ from portrayer.tasks.options import read
 from portrayer.types import Face, Image
 from tests.portraits import admiral, astronaut
 from tests.portraits import photo as whole
+
+from . import stubs
 
 GIB = 2**30
 OFF = {"denoise": 0, "sharpen": 0}
@@ -183,6 +186,29 @@ def test_every_mode_and_restorer_is_a_row() -> None:
     assert fields == {"mode": tuple(MODES), "model": tuple(RESTORERS)}
     for row in RESTORERS.values():
         assert spec(row.model).output == ("map" if row.adds else "picture")
+
+
+@pytest.mark.parametrize("name", ["gfpgan-1.4", "codeformer"])
+def test_a_published_graph_restores(name: str, tmp_path: Path) -> None:
+    """With a graph of chance in its place: both faces in one forward, each changed within its crop,
+    and nothing beside them.
+    """
+    stubs.install(tmp_path, name)
+    pair = np.full((256, 400, 3), 128, np.uint8)
+    pair[:, :256], pair[64:192, 264:392] = astronaut(), resize(astronaut(), 128, 128)
+    pipeline = stubs.pipeline(tmp_path)
+    try:
+        result = restored(pipeline, pair, model=name, **OFF)
+    finally:
+        pipeline.close()
+    assert result.faces is not None
+    assert len(result.faces) == 2
+    assert len(result.forwards[name]) == 1
+    for face in result.faces:
+        x, y, w, h = (round(side) for side in face.box)
+        cut = np.s_[max(y, 0) : y + h, max(x, 0) : x + w]
+        assert error(result.image[cut], pair[cut]) > 1
+    assert (result.image[:, 393:] == pair[:, 393:]).all()
 
 
 def test_a_good_face_stays_as_it_is(pipeline: Pipeline) -> None:

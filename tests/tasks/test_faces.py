@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -9,9 +11,41 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from portrayer.errors import InvalidOption
-from portrayer.tasks.faces import LOOKS, Face, chosen, decode, find, propose
+from portrayer.models import installed
+from portrayer.models.catalog import following, spec
+from portrayer.tasks.faces import LOOKS, Face, chosen, decode, find, propose, ranked
 from portrayer.types import Image
+from tests.portraits import astronaut
+from tests.tasks import stubs
 from tests.tasks.sitters import CLOSE, FAR, KNOWN, MESH, Seer, Sitter, chart
+
+TEACHER = Path(__file__).parents[3] / "shared" / "data" / "teachers" / "yunet_n_640_640.onnx"
+
+
+class Ranker(Seer):
+    """Answers as YuNet does: a list of anchors, each face at several of them."""
+
+    def __call__(
+        self, model: str, samples: NDArray[np.uint8], vectors: object = None
+    ) -> NDArray[np.float32]:
+        if model != "yunet":
+            return super().__call__(model, samples)
+        assert samples.shape[1:] == (640, 640, 3)
+        self.asked[model] += 1
+        return np.stack([self.anchors(sample) for sample in samples]).astype(np.float32)
+
+    def anchors(self, sample: Image) -> NDArray[np.float64]:
+        anchors = np.zeros((8400, 15))
+        matrix = self.shown(sample)
+        zoom = np.sqrt(np.linalg.det(matrix[:, :2]))
+        for at, sitter in enumerate(self.sitters):
+            size = np.array([sitter.width, sitter.height]) * zoom
+            start = matrix @ (sitter.x, sitter.y, 1) - size / 2
+            points = sitter.points @ matrix[:, :2].T + matrix[:, 2]
+            for again in range(3):
+                row = [sitter.score - 0.01 * again, *(start + again), *size, *points.ravel()]
+                anchors[1000 * again + 7 * at] = row
+        return anchors
 
 
 @st.composite
@@ -249,3 +283,56 @@ def test_peaks_are_decoded(
         at = int(match.argmax())
         np.testing.assert_allclose(points[at, 2], [x + w * said[9], y + h * said[10]], atol=1e-3)
         assert box.dtype == five.dtype == np.float32
+
+
+@settings(max_examples=12, deadline=None)
+@given(photos())
+def test_another_detector_finds_the_same(seer: Seer) -> None:
+    """YuNet's answer leads to the same faces, each once, in one request of the detector."""
+    other = Ranker(seer.photo, seer.sitters)
+    faces, same = find(seer.photo, seer), find(other.photo, other, detector="yunet")
+    assert len(same) == len(faces) == len(seer.sitters)
+    for sitter in seer.sitters:
+        one, two = nearest(sitter, faces), nearest(sitter, same)
+        np.testing.assert_allclose(one.points, two.points, atol=0.02 * sitter.height)
+    assert other.asked["yunet"] == 1
+    assert set(other.asked) <= {"yunet", MESH}
+
+
+@given(
+    st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40),
+    st.floats(0, 1, width=32),
+    st.integers(0, 99),
+)
+def test_anchors_are_ranked(scores: list[float], least: float, seed: int) -> None:
+    """Those of at least the least score, best first, each with its own box and points."""
+    anchors = np.random.default_rng(seed).uniform(0, 640, (len(scores), 15)).astype(np.float32)
+    anchors[:, 0] = scores
+    boxes, found, points = ranked(anchors, least)
+    assert found.tolist() == sorted((s for s in scores if s >= least), reverse=True)
+    assert points.shape == (len(found), 5, 2)
+    for box, score, five in zip(boxes, found, points, strict=True):
+        row = np.array([score, *box, *five.ravel()], np.float32)
+        assert (anchors == row).all(1).any()
+
+
+@pytest.mark.skipif(not TEACHER.is_file(), reason="its file is not here")
+def test_the_published_yunet_finds_a_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of that network, brought as a user's own: where our detector finds the astronaut, it
+    does.
+    """
+    monkeypatch.setenv("PORTRAYER_MODELS", str(tmp_path))
+    mine = following(spec("yunet"), "zoo", TEACHER, tmp_path)
+    installed.add(mine, TEACHER, consented=True)
+    pipeline = stubs.pipeline(tmp_path)
+    try:
+        results = [
+            pipeline.run("enhance", [astronaut()], {"detector": d, "strength": 0})
+            for d in ("lite", "zoo")
+        ]
+    finally:
+        pipeline.close()
+    assert "zoo" in results[1].forwards
+    [[one], [two]] = [result.faces or () for result in results]
+    eyes = np.linalg.norm(one.points[0] - one.points[1])
+    assert np.linalg.norm(one.points - two.points, axis=1).max() < 0.1 * eyes

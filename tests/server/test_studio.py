@@ -17,8 +17,12 @@ import pytest
 
 import portrayer
 from portrayer.image import codec
+from portrayer.models import installed
+from portrayer.models.catalog import spec
+from portrayer.settings import load
 
 from ..portraits import admiral, astronaut
+from ..tasks import stubs
 from .running import PATIENCE, TOKEN, Running, serving
 
 STUDIO = Path(portrayer.__file__).parent / "server" / "static" / "studio"
@@ -84,6 +88,7 @@ COVERED = """() => {
   const seen = rows.map((y) => document.elementFromPoint((left + right) / 2, y));
   return seen.filter((over) => !view.contains(over)).map((over) => over?.outerHTML ?? "none");
 }"""
+KEEP = "presets => localStorage.setItem('portrayer.presets', JSON.stringify(presets))"
 READY = """addEventListener("DOMContentLoaded", () => {
   globalThis.loaded = performance.now();
   const look = () => {
@@ -422,6 +427,58 @@ def test_a_preset_of_ones_own(opened: Opened) -> None:
     remove = words["controls.delete"].format(name=name)
     window("#controls").get_by_role("button", name=remove).click()
     window.until(lambda: cards.count() == built_in)
+
+
+@pytest.fixture
+def hairy() -> Iterator[str]:
+    """A model of a user's own that cuts out, as long as the test runs."""
+    folder = load().models
+    stubs.own(folder, "hairy", "modnet")
+    yield "hairy"
+    installed.remove(spec("hairy", folder))
+
+
+@pytest.mark.browser
+def test_models_tell_their_licence_and_whether_they_are_here(
+    opened: Opened, open_server: Running, hairy: str
+) -> None:
+    """One that is not installed is shown with its licence and the command that brings it, which
+    can be copied, and cannot be chosen; a preset that names it is not run. A user's own can be."""
+    words = table("en")
+    window = opened(permissions=["clipboard-read", "clipboard-write"])
+    window.tab("matte")
+    window("#controls > details > summary").click()
+    field = window("#controls [data-option=model]")
+    chosen = field.locator("label:has(:checked)")
+    assert chosen.locator("span").first.inner_text() == words["value.model.lite"]
+    assert "Apache-2.0" in chosen.inner_text()
+    field.get_by_role("radio", name=hairy).check()
+    assert words["licence.your own"] in chosen.inner_text()
+
+    window.tab("enhance")
+    window("#controls > details > summary").click()
+    field.locator("summary").click()
+    told = open_server.client.get("/v1/tasks").json()[1]["models"]
+    [gpen] = [model for model in told if model["name"] == "gpen-512"]
+    row = field.locator(".model").filter(has_text=words["value.model.gpen-512"])
+    assert row.get_by_role("radio").is_disabled()
+    assert words["models.non-commercial"] in row.inner_text()
+    assert gpen["licence"] in row.inner_text()
+    command = row.locator("code").inner_text()
+    assert f"`{command}` brings it" in gpen["advice"]
+    row.get_by_role("button").click()
+    window.until(lambda: window.page.evaluate("navigator.clipboard.readText()") == command)
+    assert field.get_by_role("radio", name=words["value.model.lite"]).is_checked()
+
+    window.page.evaluate(KEEP, {"enhance": [{"name": "best", "options": {"model": "gpen-512"}}]})
+    window.page.reload()
+    window.tab("enhance")
+    window.drop(portraits(1))
+    window("#controls .presets button").filter(has_text="best").click()
+    field.get_by_text(words["models.missing"]).wait_for()
+    window("#run").click()
+    window("#toast p").wait_for()
+    assert window.job() == ""
 
 
 @pytest.mark.browser

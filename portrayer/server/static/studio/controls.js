@@ -44,6 +44,12 @@ function worded(task, name, value) {
   return either(`value.${task}.${name}.${value}`, `value.${name}.${value}`) ?? String(value);
 }
 
+// The rule of an option; of one that chooses a model, with the models that there are, a user's own among them.
+function ruled(task, name, rule) {
+  const models = task.models.filter(({ option }) => option === name);
+  return models.length ? { ...rule, models, enum: models.map((each) => each.name) } : rule;
+}
+
 // Whether a kept value is still one that the option may have.
 function fits(rule, value) {
   if (!rule) return false;
@@ -66,7 +72,8 @@ function fits(rule, value) {
  */
 export function controls(root, task, { without = [] } = {}) {
   const rules = Object.fromEntries(Object.entries(task.options.properties)
-    .filter(([name, rule]) => rule.type !== "object" && name !== "consent" && !without.includes(name)));
+    .filter(([name, rule]) => rule.type !== "object" && name !== "consent" && !without.includes(name))
+    .map(([name, rule]) => [name, ruled(task, name, rule)]));
   const defaults = Object.fromEntries(Object.entries(rules).map(([name, rule]) => [name, rule.default]));
   let changed = () => {};
   let state = { ...defaults };
@@ -98,7 +105,13 @@ export function controls(root, task, { without = [] } = {}) {
     rows[name].element.scrollIntoView({ block: "nearest" });
   }
 
-  const wrong = (name) => faults[name] || (CLASH[name]?.(state) ? t(CLASH[name](state)) : "");
+  // Presets and jobs of before may name a model that is not here.
+  const absent = (name) => rules[name].models?.some((each) => each.name === state[name] && !each.installed);
+
+  function wrong(name) {
+    const clash = CLASH[name]?.(state) || (absent(name) && "models.missing");
+    return faults[name] || (clash ? t(clash) : "");
+  }
 
   function judge() {
     for (const name in rows) rows[name].mark(wrong(name));
@@ -156,6 +169,7 @@ export function controls(root, task, { without = [] } = {}) {
       field.setAttribute("aria-describedby", [help && `${id}-help`, `${id}-fault`].filter(Boolean).join(" "));
     }
     const mark = (words) => {
+      if (words && fault.textContent !== words && more.contains(element)) more.open = true;
       if (fault.textContent !== words) fault.textContent = words;
       for (const field of element.querySelectorAll("input:not([type=file]), select")) {
         if (words) field.setAttribute("aria-invalid", "true");

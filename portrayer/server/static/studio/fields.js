@@ -3,6 +3,7 @@
 // shows the value again, an element for the end of the title's line, whether the parts have titles of their own.
 
 import { icon, make } from "./make.js";
+import { models } from "./models.js";
 import { t } from "./text.js";
 
 /** The backgrounds that have names, as the server mixes them. */
@@ -153,6 +154,7 @@ function ground({ id, title, rule, say, get, put, fault }) {
 /** The kind of an option's field, by its rule. */
 export function kind(rule, say) {
   if (rule.type === "boolean") return toggle;
+  if (rule.models) return models;
   const few = listed(rule);
   if (few) return few.map(say).join("").length <= 24 && few.length < 5 ? segments : choice;
   if (rule.picture === true && rule.examples) return ground;

@@ -55,7 +55,7 @@ def locate(weights: Weights) -> Path:
     elif not (path.is_file() and receipt.beside(path).is_file()):
         raise DownloadFailed(
             f"{weights.name} is not installed: `portrayer models pull {weights.name}` brings it "
-            f"({_mebibytes(weights.bytes)} MiB)"
+            f"({_size(weights.bytes)})"
         )
     return path
 
@@ -150,7 +150,7 @@ def download(
         if here > total:
             mark.unlink(missing_ok=True)  # two wrote at once: neither can go on
         raise DownloadFailed(
-            f"{url} ended after {_mebibytes(here)} of {_mebibytes(total)} MiB; {AGAIN}"
+            f"{url} ended after {_size(here)} of {_size(total)}; {AGAIN}"
         )
 
 
@@ -222,5 +222,5 @@ def _reason(error: Exception) -> str:
     return text.partition("\n")[0]
 
 
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:.0f}"
+def _size(size: int) -> str:
+    return f"{size / 2**20:.0f} MiB" if size >= 2**20 else f"{size / 2**10:.0f} KiB"

@@ -56,7 +56,7 @@ def row(option: str, rows: Mapping[str, R], name: str) -> R:
 
 def offered(rows: Mapping[str, R], folder: Path) -> dict[str, R]:
     """The rows there are to choose from: the published, then a user's own in ``folder``."""
-    mine = {name: _own(rows, name, folder) for name in own(folder)}
+    mine = {name: _own(rows, name, folder) for name in own(folder) if name not in rows}
     return {**rows, **{name: found for name, found in mine.items() if found}}
 
 

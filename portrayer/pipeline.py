@@ -36,7 +36,7 @@ from portrayer.tasks.task import Task
 from portrayer.types import Face, Image, Matte
 
 GLANCE = 10.0  # seconds that a small picture waits for memory at most
-TRIMMED = 200  # photos after which freed memory goes back: faulting it in again is .5 % of them
+TRIMMED = 100  # photos after which freed memory goes back; measured: a five-hundredth of the time
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Pipeline:
 
     def __init__(self, engine: Engine, host: Budget, *, workers: int, max_pixels: int) -> None:
         self.engine, self.host, self.workers, self.max_pixels = engine, host, workers, max_pixels
-        self._precedence, self._done = Precedence(), count(1)
+        self._precedence, self._begun = Precedence(), count(1)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="photo")
 
     def run(
@@ -247,9 +247,9 @@ class Pipeline:
         need = needed(row, chosen, opened)
         memory = self.host.reserve(need, course.left, priority=course.priority)
         with self._precedence.working(course.priority, memory):
+            if next(self._begun) % TRIMMED == 0 or 2 * need > self.host.total:
+                trim_memory()  # a large photo needs what was kept for small ones
             yield self._process(row, opened, chosen, course)
-        if next(self._done) % TRIMMED == 0:
-            trim_memory()
 
     def _process(self, row: Task, opened: Sequence[Input], options: Any, course: Course) -> Result:
         course.enter("decode")

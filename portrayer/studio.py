@@ -18,8 +18,9 @@ from portrayer.settings import Settings, load
 from portrayer.tasks.presets import applied
 
 ON_HOST = frozenset({"cpu", "mps"})  # devices that have no memory of their own
-CPU_SHARE = 0.4  # of the memory that may be used: weights and forwards; the rest holds photos
 LEAST = 256 * 2**20  # less than this runs nothing
+CPU_SHARE = 0.4  # of the memory that may be used: weights and forwards; the rest holds photos
+LARGE = 768 * 2**20  # what a photo of 60 MP takes in any task
 
 
 class Studio:
@@ -47,8 +48,8 @@ class Studio:
         on_host = all(device.name in ON_HOST for device in devices)
         if s.require_gpu and on_cpu:
             raise DeviceUnavailable("a GPU is required, and none was found")
-        shared = Budget(int(memory * CPU_SHARE), "cpu")
-        host = Budget(int(memory * (1 - CPU_SHARE)) if on_host else memory, "host memory")
+        shared = Budget(for_models(memory), "cpu")
+        host = Budget(memory - shared.total if on_host else memory, "host memory")
 
         def budget(device: Device) -> Budget:
             if device.name in ON_HOST:
@@ -101,3 +102,13 @@ class Studio:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def for_models(memory: int) -> int:
+    """The part of the host's ``memory`` that models may take, and photos may not.
+
+    Two parts, not one ledger: a photo holds its memory while it waits for its forward, so photos
+    that held all of it would wait for ever. Models get their share, less while that leaves no room
+    for a large photo, and never less than the least memory gives them, which is enough for ours.
+    """
+    return int(max(min(CPU_SHARE * memory, memory - LARGE), CPU_SHARE * LEAST))

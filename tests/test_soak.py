@@ -19,6 +19,7 @@ from PIL import Image as Pillow
 from skimage.data import astronaut
 
 from portrayer.image import codec
+from portrayer.studio import CPU_SHARE, LARGE, LEAST, for_models
 from tests.portraits import admiral
 
 BENCH = Path(__file__).parent.parent / "bench"
@@ -70,17 +71,32 @@ def test_a_short_soak(tmp_path: Path) -> None:
     assert max(told["resident_mib"]) < told["budget_mib"]
 
 
+@pytest.mark.parametrize("memory", [2**28, 2**29, 2**30, 2**31, 2**34, 2**40])
+def test_photos_and_models_have_parts_of_their_own(memory: int) -> None:
+    """Neither part is ever less than the least memory gives it, models never have more than their
+    share but there, and from a GiB on a large photo has room.
+    """
+    least, models = for_models(LEAST), for_models(memory)
+    assert least <= models <= max(CPU_SHARE * memory, least)
+    assert memory - models >= LEAST - least
+    assert memory - models >= LARGE or memory < 2**30
+
+
 @pytest.mark.slow
-def test_large_photos_under_a_small_budget(tmp_path: Path) -> None:
-    """Photos of 50 MP are restored under ``--memory 1GiB``: slower, all of them, and within it."""
+@pytest.mark.parametrize("task", ["matte", "enhance", "fuse"])
+def test_large_photos_under_a_small_budget(tmp_path: Path, task: str) -> None:
+    """Photos of 50 MP are worked on under ``--memory 1GiB``: slower, all of them, and within it."""
     portrait = Pillow.open(io.BytesIO(admiral())).convert("RGB")
     larger = (50e6 / (portrait.width * portrait.height)) ** 0.5
     size = round(portrait.width * larger), round(portrait.height * larger)
     photos = tmp_path / "photos"
     photos.mkdir()
-    for number in range(3):
+    for number in range(4 if task == "fuse" else 3):
         portrait.resize(size).save(photos / f"{number}.jpg", quality=90)
-    command = [sys.executable, "-m", "portrayer", "enhance", str(photos), "-o", str(tmp_path / "o")]
+    given = [str(photos)]
+    if task == "fuse":
+        given = [str((photos / "0.jpg").rename(tmp_path / "source.jpg")), *given, "--yes"]
+    command = [sys.executable, "-m", "portrayer", task, *given, "-o", str(tmp_path / "o")]
     command += ["--memory", "1GiB", "--device", "cpu", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         watched, most = psutil.Process(process.pid), 0

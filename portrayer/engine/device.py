@@ -246,7 +246,8 @@ def keep_memory() -> None:
     """Ask glibc to keep freed pages: fresh ones cost up to half of a forward on the CPU."""
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(ctypes.c_int(-3), ctypes.c_int(256 << 20))  # M_MMAP_THRESHOLD
+        # M_MMAP_THRESHOLD: larger ones go back when they are freed, and leave no holes
+        libc.mallopt(ctypes.c_int(-3), ctypes.c_int(96 << 20))
         libc.mallopt(ctypes.c_int(-1), ctypes.c_int(512 << 20))  # M_TRIM_THRESHOLD
         libc.mallopt(
             ctypes.c_int(-8), ctypes.c_int(1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from typing import Any
 
 import cv2
@@ -11,19 +12,21 @@ from numpy.typing import NDArray
 
 from portrayer.image.geometry import resize
 from portrayer.image.matte import lift
+from portrayer.image.source import strips
+from portrayer.image.tiles import Box
 from portrayer.types import Image, Matte
 
 Floats = NDArray[np.float32]
 
 COARSE = 512  # long side at which a blurred background is made
-STRIP = 256  # rows at a time that are faded
 FADE = 0.08  # of a box, at each of its edges
 EMPTY = np.float32(1e-4)  # keeps a mean of nothing finite
 WINDOWS = 45, 5  # pixels of the small photo that colours are averaged over, first far, then near
 
 
-def foreground(image: Image, small: Image, matte: Matte) -> Image:
-    """The photo (H, W, 3) with the background's colour taken out of its soft pixels.
+def foreground(image: Image, small: Image, matte: Matte) -> Iterator[tuple[slice, Image]]:
+    """The photo (H, W, 3) with the background's colour taken out of its soft pixels, from top to
+    bottom: rows and their colours (h, W, 3), to be read only, which may be the photo's own.
 
     ``small``: the same photo at a size of a few hundred pixels. Blur fusion (Forte, 2021), twice:
     the averages of foreground and background around a pixel are smooth, so they are taken at the
@@ -32,16 +35,28 @@ def foreground(image: Image, small: Image, matte: Matte) -> Image:
     height, width = matte.shape
     alpha = resize(matte, *small.shape[:2])
     band = ((alpha > 0.002) & (alpha < 0.998)).astype(np.uint8)
-    result = image.copy()
-    if not band.any():
-        return result
-    far, near = WINDOWS
-    front, back = averages(small, small, alpha, far)
-    front, back = averages(unmixed(small, front, back, alpha), back, alpha, near)
-    band = cv2.dilate(band, np.ones((3, 3), np.uint8))
-    for box, (front_here, back_here) in lift((front, back), band, height, width):
-        result[box] = cv2.convertScaleAbs(unmixed(image[box], front_here, back_here, matte[box]))
-    return result
+    done = 0
+    if band.any():
+        far, near = WINDOWS
+        means = averages(small, small, alpha, far)
+        means = averages(unmixed(small, *means, alpha), means[1], alpha, near)
+        band = cv2.dilate(band, np.ones((3, 3), np.uint8))
+        for rows, tiles in groupby(lift(means, band, height, width), lambda tile: tile[0][0]):
+            yield from _untouched(image, done, rows.start)
+            colours = image[rows].copy()
+            for box, (front, back) in tiles:
+                clean = unmixed(image[box], front, back, matte[box])
+                colours[:, box[1]] = cv2.convertScaleAbs(clean)
+            yield rows, colours
+            done = rows.stop
+    yield from _untouched(image, done, height)
+
+
+def _untouched(image: Image, start: int, stop: int) -> Iterator[tuple[slice, Image]]:
+    """Rows ``start`` to ``stop``, strip by strip, as they are."""
+    for part in strips(stop - start, image.shape[1]):
+        rows = slice(start + part.start, start + part.stop)
+        yield rows, image[rows]
 
 
 def averages(
@@ -79,9 +94,9 @@ def rgb(plane: NDArray[Any]) -> Floats:
 def cutout(colours: Image, matte: Matte) -> Image:
     """RGBA (H, W, 4) uint8, straight alpha, RGB zero where alpha is zero."""
     alpha = quantise(matte)
-    result = cv2.cvtColor(colours, cv2.COLOR_RGB2RGBA)
+    result = cv2.cvtColor(cv2.copyTo(colours, alpha), cv2.COLOR_RGB2RGBA)
     cv2.mixChannels([alpha], [result], [0, 3])
-    return cv2.copyTo(result, alpha)
+    return result
 
 
 def quantise(matte: Matte) -> Image:
@@ -109,6 +124,21 @@ def over_colour(colours: Image, matte: Matte, colour: tuple[int, int, int, int])
     return cutout(cv2.blendLinear(colours, plain, weight, 1 - weight), total)
 
 
+def laid(
+    pieces: Iterable[tuple[Box, Image]], matte: Matte, lay: Callable[[Image, Matte], Image]
+) -> Image:
+    """Pieces of a picture, put where they lie as ``lay`` makes them of colours (h, w, 3) and matte
+    (h, w), with as many channels as that has. ``matte``: (H, W), 0 where no piece is.
+    """
+    height, width = matte.shape
+    blank = lay(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.float32))
+    canvas = np.empty((height, width, blank.shape[2]), np.uint8)
+    canvas[:] = np.repeat(blank, width, 1)
+    for place, colours in pieces:
+        canvas[place] = lay(colours, matte[place])
+    return canvas
+
+
 def blurred(image: Image, matte: Matte, strength: float = 0.02) -> Image:
     """The photo's own background out of focus, the person not smeared into it. ``strength``: share
     of the long side.
@@ -130,12 +160,12 @@ def blurred(image: Image, matte: Matte, strength: float = 0.02) -> Image:
 
 
 def cover(back: Image, height: int, width: int) -> Image:
-    """A background picture scaled and centre-cropped to fill (height, width)."""
+    """A background picture scaled and centre-cropped to fill (height, width); never itself."""
     # Cropped first: a strip a pixel high must not be scaled as a whole.
     h = min(back.shape[0], max(1, round(height * back.shape[1] / width)))
     w = min(back.shape[1], max(1, round(width * back.shape[0] / height)))
     top, left = (back.shape[0] - h) // 2, (back.shape[1] - w) // 2
-    return resize(np.ascontiguousarray(back[top : top + h, left : left + w]), height, width)
+    return resize(back[top : top + h, left : left + w].copy(), height, width)
 
 
 def _blur(array: NDArray[Any], size: int) -> Floats:
@@ -147,21 +177,27 @@ def confined(
 ) -> Image:
     """``ground`` (H, W, 3) with what ``image`` (the same) shows inside boxes (x, y, width, height)
     of pixels, faded out towards their edges: outside of them every pixel is the ground's own.
+
+    The result is written over ``image``: a photo may be too large for another of its size.
     """
-    result = ground.copy()
     height, width = ground.shape[:2]
-    for x, y, w, h in boxes:
-        left, right = (int(np.clip(edge, 0, width)) for edge in (np.ceil(x), x + w))
-        if left >= right:
-            continue  # beside the picture, or between two pixels
-        across = _faded(np.arange(left, right) + 0.5, x, w, width)
-        top, bottom = (int(np.clip(edge, 0, height)) for edge in (np.ceil(y), y + h))
-        for row in range(top, bottom, STRIP):
-            rows = np.arange(row, min(row + STRIP, bottom))
-            weight = np.minimum(across, _faded(rows + 0.5, y, h, height)[:, None])
-            part = np.s_[rows[0] : rows[-1] + 1, left:right]
-            result[part] = cv2.blendLinear(image[part], result[part], weight, 1 - weight)
-    return result
+    boxes = list(boxes)
+    for strip in strips(height, width):
+        result = ground[strip].copy()
+        for x, y, w, h in boxes:
+            left, right = (int(np.clip(edge, 0, width)) for edge in (np.ceil(x), x + w))
+            ends = (np.ceil(y), y + h)
+            top, bottom = (int(np.clip(edge, strip.start, strip.stop)) for edge in ends)
+            if left >= right or top >= bottom:
+                continue  # beside the strip, or between two pixels
+            across = _faded(np.arange(left, right) + 0.5, x, w, width)
+            down = _faded(np.arange(top, bottom) + 0.5, y, h, height)
+            weight = np.minimum(across, down[:, None])
+            part = np.s_[top - strip.start : bottom - strip.start, left:right]
+            shown = image[top:bottom, left:right]
+            result[part] = cv2.blendLinear(shown, result[part], weight, 1 - weight)
+        image[strip] = result
+    return image
 
 
 def _faded(at: NDArray[Any], start: float, length: float, limit: int) -> NDArray[np.float32]:

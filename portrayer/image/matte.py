@@ -225,7 +225,9 @@ def contract(matte: Matte, threshold: float) -> Matte:
         return matte
     if threshold >= 0.5:
         return (matte >= 0.5).astype(np.float32)
-    return np.clip((matte - threshold) * np.float32(1 / (1 - 2 * threshold)), 0, 1)
+    result = matte - threshold
+    result *= np.float32(1 / (1 - 2 * threshold))
+    return np.clip(result, 0, 1, out=result)
 
 
 def erode(matte: Matte, pixels: float) -> Matte:
@@ -236,7 +238,8 @@ def erode(matte: Matte, pixels: float) -> Matte:
         result = cv2.erode(result, _disc(whole), borderType=cv2.BORDER_REPLICATE)
     if pixels > whole:
         further = cv2.erode(result, _disc(1), borderType=cv2.BORDER_REPLICATE)
-        result = cv2.addWeighted(result, 1 - (pixels - whole), further, pixels - whole, 0)
+        part = pixels - whole
+        result = cv2.addWeighted(result, 1 - part, further, part, 0, dst=further)
     return result
 
 

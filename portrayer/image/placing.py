@@ -4,7 +4,7 @@ place on the canvas.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +86,30 @@ def spread(part: NDArray[Any], box: Box, height: int, width: int) -> NDArray[Any
     return whole
 
 
+def framed(rows: Iterable[tuple[slice, Image]], part: Box, box: Box) -> Iterator[tuple[Box, Image]]:
+    """Rows of a ``part`` of a picture, (h, w, 3) each, as pieces of what a ``box`` of the same
+    picture shows: where in it, and what of them is seen there.
+    """
+    for span, colours in rows:
+        starts = part[0].start + span.start, part[1].start
+        ends = [
+            (max(at, window.start), min(at + length, window.stop))
+            for at, length, window in zip(starts, colours.shape[:2], box, strict=True)
+        ]
+        if all(low < high for low, high in ends):
+            (y, here_y), (x, here_x) = (
+                (slice(low - window.start, high - window.start), slice(low - at, high - at))
+                for (low, high), window, at in zip(ends, box, starts, strict=True)
+            )
+            yield (y, x), colours[here_y, here_x]
+
+
+def cut(image: Image) -> Iterator[tuple[Box, Image]]:
+    """A picture (H, W, 3) in pieces: where in it, and their colours."""
+    height, width = image.shape[:2]
+    return (((rows, slice(0, width)), image[rows]) for rows in strips(height, width))
+
+
 def move(subject: Box, canvas: Box, share: float | None, at: tuple[float, float] | None) -> Move:
     """What brings a subject to its size and place on a canvas, both of them boxes of one picture.
 
@@ -115,6 +139,16 @@ def premultiplied(colours: Image, matte: Matte) -> NDArray[np.uint16]:
         alpha = matte[rows, :, None]
         layer[rows, :, :3] = np.rint(colours[rows] * (alpha * np.float32(LEVEL)))
         layer[rows, :, 3:] = np.rint(alpha * np.float32(FULL))
+    return layer
+
+
+def layered(pieces: Iterable[tuple[Box, Image]], matte: Matte) -> NDArray[np.uint16]:
+    """The :func:`premultiplied` layer (H, W, 4) of pieces of a picture; ``matte``: (H, W), 0 where
+    none is.
+    """
+    layer = np.zeros((*matte.shape, 4), np.uint16)
+    for place, colours in pieces:
+        layer[place] = premultiplied(colours, matte[place])
     return layer
 
 

@@ -175,12 +175,13 @@ def memory(options: Matting, pixels: int) -> int:
     """Host bytes that :func:`run` holds at its peak for a photo of so many pixels, itself included.
 
     Measured: 11 a pixel, the photo's three, the matte's four and the cut-out's four; 15 with a
-    second look or an edge moved by a pixel and a part, 23 where the subject is placed; 1100 for
-    each that is solved, and a hundred for each of the model's square.
+    second look or an edge moved by a pixel and a part, 23 where the subject is placed and 3 more
+    where it is looked for in a part; 1100 for each that is solved, and a hundred for each of the
+    model's square.
     """
     each = 16 if options.looks > 1 or options.erode > 1 else 12
     if options.moves:
-        each = 25
+        each = 25 if options.roi == WHOLE else 29
     solved = min(pixels, SOLVED) if options.refine == "closed-form" else 0
     side = spec(options.cutter.model).side
     return FIXED + SEEN * side**2 + each * pixels + 1200 * solved
@@ -212,9 +213,7 @@ def run(images: Sequence[Image], options: Matting, infer: Infer) -> Product:
     clean = composite.foreground(image, coarse(small, *image.shape[:2]), matte[part])
     pieces, alpha = placing.framed(clean, part, box), matte[box]
     if move is not None:
-        colours, alpha = placing.straight(
-            placing.moved(placing.premultiplied(placing.joined(pieces, *alpha.shape), alpha), move)
-        )
+        colours, alpha = placing.straight(placing.moved(placing.layered(pieces, alpha), move))
         pieces = placing.cut(colours)
     return Product(on(options, pieces, alpha, photo[box], matte[box]), alpha)
 

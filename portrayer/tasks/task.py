@@ -79,8 +79,8 @@ class Task:
     """One row of the table of tasks, or several in a row (see ``chain``).
 
     ``inputs``: what each input image is, last the one whose frame the result has; ``options``: a
-    dataclass; ``run``: (images, options, infer) to a product; ``memory``: (options, pixels of an
-    input) to the host bytes at the peak.
+    dataclass; ``run``: (images, options, infer) to a product; ``memory``: (options, pixels of the
+    last input) to the host bytes at the peak, beside the other inputs.
     """
 
     name: str

@@ -225,5 +225,5 @@ def test_memory_is_no_more_than_was_said(pipeline: Pipeline, plain: Result) -> N
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    said = memory(options, 1500 * 1280) + memory(options, 512 * 512)
+    said = memory(options, 1500 * 1280) + astronaut().nbytes
     assert peak + large.nbytes + astronaut().nbytes <= said

@@ -322,13 +322,13 @@ def test_no_more_memory_than_was_said(options: dict[str, Any]) -> None:
 
 
 def test_what_costs_more_reserves_more() -> None:
-    """A translucent background, and far more the solver, are in the estimate."""
+    """A second look, a subject that is moved, and far more the solver, are in the estimate."""
     photo = 12_000_000
-    plain, veil, solved = (
+    plain, closer, moved, solved = (
         memory(read(Matting, o), photo)
-        for o in ({}, {"background": "#ffffff80"}, {"refine": "closed-form"})
+        for o in ({}, {"looks": 2}, {"scale": "80%"}, {"refine": "closed-form"})
     )
-    assert plain < veil
+    assert plain < closer < moved
     assert solved > plain + 10**9
 
 

@@ -1,87 +1,61 @@
-"""Photos into a folder, over the ledger in it: stopped at any moment, it goes on where it was."""
+"""Photos into a folder, over its ledger: stopped at any moment, it goes on where it was."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 import time
-from collections.abc import Container, Iterable, Sequence
-from functools import partial
+from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from portrayer.cli.request import Entry, Request, find, signature
+from portrayer.cli import remote
+from portrayer.cli.backend import employed
+from portrayer.cli.ledger import Ledger, ledger_of
+from portrayer.cli.request import Entry, Request, find, listed
 from portrayer.cli.show import Bar, Tally, told
 from portrayer.errors import InputError, OutputError
 from portrayer.image import files
 from portrayer.image.codec import FORMATS
-from portrayer.jobs.backend import LocalBackend
-from portrayer.jobs.child import Child
 from portrayer.jobs.names import fold, plan
 from portrayer.jobs.record import State
 from portrayer.jobs.runner import Event, Runner
 from portrayer.jobs.store import Store
 from portrayer.settings import Settings
+from portrayer.storage import Place, absolute, is_url, name, said, signature
 from portrayer.tasks import TASKS
 from portrayer.tasks.options import read
 
-if TYPE_CHECKING:
-    from portrayer.pipeline import Pipeline
-
-LEDGER = Path(".portrayer") / "jobs.sqlite"
 SETTLE = 1.0  # seconds in which a watched file must not have changed
 
 
-class Ledger(Store):
-    """A folder's ledger, and the names that are taken in it.
-
-    ``results``: what any job writes, as far as it was :meth:`made` known. ``names``: of results,
-    and of photos that are read: nothing is written over either.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.results: set[str] = set()
-        self.names: dict[str, str] = {}
-
-    def made(self, job: str) -> None:
-        """Remember what a job writes."""
-        targets = set(self.targets(job).values())
-        self.results |= targets
-        self.keep(targets)
-
-    def keep(self, paths: Iterable[str]) -> None:
-        """Remember photos that are read."""
-        self.names |= {path: fold(os.path.basename(path)) for path in paths}
-
-
-def run(requests: Sequence[Request], settings: Settings, as_json: bool) -> int:
+def run(requests: Sequence[Request], settings: Settings, as_json: bool, cluster: str = "") -> int:
     """Do what was asked for; exit code 0 when all are done, 1 when some failed.
 
-    ``requests`` differ in their photos alone, and are a job each.
+    ``requests`` differ in their photos alone, and are a job each. ``cluster``: where the work is
+    done, if not here.
     """
     watch, output = requests[0].watch, requests[0].output or Path()
     jobs = [request.job for request in requests]
-    if not watch and not any(True for request in requests for _ in find(request)):
-        named = (str(path) for request in requests for path in request.inputs or ())
+    if not watch and not any(True for request in requests for _ in listed(request)):
+        named = (said(place) for request in requests for place in request.inputs or ())
         raise InputError(f"no photos in {', '.join(named)}")
-    from portrayer.studio import Studio
-
-    # The studio first: a setting it cannot work with leaves no trace in the folder.
-    with Studio(settings) as studio:
+    # What works first: a setting it cannot work with leaves no trace in the folder.
+    with employed(settings, cluster) as (backend, figures):
         _check_writable(output)
-        apart = Child(partial(_pipeline, settings))
-        with Ledger(output / LEDGER) as store, store.own(), apart:
+        ledger = ledger_of(output)
+        if is_url(output) and not as_json:
+            print(f"the ledger of {output} is {ledger}", file=sys.stderr)
+        with Ledger(ledger) as store, store.own():
             _prepare(store, requests)
             before = store.counts(*jobs)
             tally = Tally(before, time.perf_counter())
-            with Bar(studio.pipeline, hidden=as_json) as bar:
+            with Bar(figures, hidden=as_json) as bar:
 
                 def settled(event: Event) -> None:
                     tally.add(event)
                     bar.update(event)
 
-                backend = LocalBackend(studio.pipeline, apart)
                 runner = Runner(store, backend, on_event=settled)
                 bar.start(before)
                 try:
@@ -92,19 +66,12 @@ def run(requests: Sequence[Request], settings: Settings, as_json: bool) -> int:
                     if not watch:
                         raise
             failed = [failure for request in requests for failure in _failures(store, request)]
-            report = tally.report(store.counts(*jobs), failed, studio.pipeline, output)
+            report = tally.report(store.counts(*jobs), failed, figures(now=True), output)
     if as_json:
         print(json.dumps(report, indent=2))
     else:
         told(report)
     return 1 if failed else 0
-
-
-def _pipeline(settings: Settings) -> Pipeline:
-    """One like the studio's, in a process of its own."""
-    from portrayer.studio import Studio
-
-    return Studio(settings).pipeline
 
 
 def _found(store: Ledger, requests: Sequence[Request]) -> list[list[Entry]]:
@@ -117,7 +84,9 @@ def _found(store: Ledger, requests: Sequence[Request]) -> list[list[Entry]]:
 
 def _prepare(store: Ledger, requests: Sequence[Request]) -> None:
     """Settle what the last run left, and put what is to be done into the ledger."""
-    folders = {requests[0].output or Path()}
+    if any(request.far for request in requests):
+        return remote.prepare(store, requests, _ending(requests[0]))
+    folders = {Path(requests[0].output or Path())}
     for each in store.jobs():
         store.made(each.id)
     for request, photos in zip(requests, _found(store, requests), strict=True):
@@ -150,17 +119,22 @@ def _put(
     meant, None for all. ``anew``: queue them whatever the ledger says.
     """
     job, ahead = request.job, request.ahead
-    ending = FORMATS[read(TASKS[request.task].options, request.options).format].suffix
-    ending = "".join(f"--{path.stem}" for path in request.beside.values()) + ending
+    ending = _ending(request)
     taken = _taken(store, request, photos, ending) | store.targets(job)
     rows = (
         # no file's signature is ""
         (str(source), str(target), "" if anew else signature(*ahead, source))
-        for source, target in plan(photos, request.output or Path(), ending, taken)
+        for source, target in plan(photos, Path(request.output or Path()), ending, taken)
         if chosen is None or str(source) in chosen
     )
     store.put(request.task, request.wish, rows, id=job)
     store.made(job)
+
+
+def _ending(request: Request) -> str:
+    """The end of its results' names: the photos beside, and the format's."""
+    beside = "".join(f"--{Path(name(place)).stem}" for place in request.beside.values())
+    return beside + FORMATS[read(TASKS[request.task].options, request.options).format].suffix
 
 
 def _taken(store: Ledger, request: Request, photos: Sequence[Entry], ending: str) -> dict[str, str]:
@@ -178,7 +152,8 @@ def _taken(store: Ledger, request: Request, photos: Sequence[Entry], ending: str
 
     barred = {path for path, name in store.names.items() if rivals(name)} - own
     # What was named is meant, even if it is the result of another job.
-    barred |= (own & store.results).difference(map(os.path.abspath, request.inputs or ()))
+    named = {str(absolute(place)) for place in request.inputs or ()}
+    barred |= (own & store.results) - named
     return {path: path for path in barred}
 
 
@@ -207,16 +182,19 @@ def _watch(store: Ledger, requests: Sequence[Request], runner: Runner, bar: Bar)
 
 
 def _failures(store: Store, request: Request) -> list[dict[str, str]]:
-    """What failed and why; a photo that was taken away meanwhile is nobody's concern any more."""
-    beside = {name: str(path) for name, path in request.beside.items()}
+    """What failed and why; a file that was taken away meanwhile is nobody's concern any more."""
+    beside = {each: said(place) for each, place in request.beside.items()}
     return [
-        {"file": item.source, **beside, "code": item.error.code, "reason": item.error.reason}
+        {"file": said(item.source), **beside, "code": item.error.code, "reason": item.error.reason}
         for item in store.items(request.job, State.FAILED)
-        if item.error and os.path.lexists(item.source)
+        if item.error and (is_url(item.source) or os.path.lexists(item.source))
     ]
 
 
-def _check_writable(output: Path) -> None:
+def _check_writable(place: Place) -> None:
+    if is_url(place):  # the first result tells: a probe would stay where nothing may be removed
+        return
+    output = Path(place)
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output} is a file, many results need a folder")
     probe = output / ".portrayer" / "probe"

@@ -21,5 +21,9 @@ GpuMemory = Annotated[
 RequireGpu = Annotated[
     bool, typer.Option("--require-gpu", help="fail instead of running on the CPU")
 ]
+Cluster = Annotated[
+    str,
+    typer.Option(metavar="WHERE", help="work on a Ray cluster: auto, local:N, ray://HOST:PORT"),
+]
 Workers = Annotated[int | None, typer.Option(help="photos worked on at once", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 from portrayer.errors import InputError
+from portrayer.storage import Place, absolute, is_url, place
 
 TOLD = 5  # bad rows told at once
 
-Group: TypeAlias = tuple[Mapping[str, Path], list[Path] | None]
+Group: TypeAlias = tuple[Mapping[str, Place], list[Place] | None]
 """The photos beside, by the names of the task's inputs, and those they go with; None for stdin."""
 
 
@@ -33,28 +34,29 @@ def groups(inputs: Sequence[str], photos: Sequence[str], table: str = "") -> lis
     if "-" in ahead or ("-" in rest and len(rest) > 1):
         only = f", as the only {last}" if names else ""
         raise InputError(f"- (stdin) stands alone{only}")
-    beside = {name: _absolute(path) for name, path in zip(names, ahead, strict=True)}
-    return [(beside, None if list(rest) == ["-"] else [Path(path) for path in rest])]
+    beside = {name: absolute(place(path)) for name, path in zip(names, ahead, strict=True)}
+    return [(beside, None if list(rest) == ["-"] else [place(path) for path in rest])]
 
 
-def read(table: Path, columns: Sequence[str]) -> dict[tuple[Path, ...], list[Path]]:
+def read(table: Path, columns: Sequence[str]) -> dict[tuple[Place, ...], list[Place]]:
     """The rows of a CSV file: the photos of all columns but the last, to those of the last.
 
     A first row of the columns' names is passed over, empty rows are too. Paths count from the
     file's folder. Raises :class:`InputError` that tells the lines that are wrong.
     """
-    found: dict[tuple[Path, ...], list[Path]] = {}
+    found: dict[tuple[Place, ...], list[Place]] = {}
     wrong: list[str] = []
     for number, (line, row) in enumerate(_rows(table)):
         heads = [] if number else [cell.lower() for cell in row]
         if heads == list(columns):
             continue
-        paths = [_absolute(table.parent / cell) for cell in row if cell]
+        cells = [cell if is_url(cell) else table.parent / cell for cell in row if cell]
+        paths = [absolute(cell) for cell in cells]
         turned = sorted(heads) == sorted(columns)
         if turned or not len(paths) == len(row) == len(columns):
             wrong.append(f"line {line} is not {','.join(columns)}")
             continue
-        missing = [path for path in paths if not os.path.exists(path)]
+        missing = [path for path in paths if not (is_url(path) or os.path.exists(path))]
         wrong += [f"line {line}: {path} does not exist" for path in missing[:1]]
         found.setdefault(tuple(paths[:-1]), []).append(paths[-1])
     if wrong:
@@ -81,7 +83,3 @@ def _rows(table: Path) -> Iterator[tuple[int, list[str]]]:
         raise InputError(f"{table} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{table} is not text in UTF-8") from error
-
-
-def _absolute(path: Path | str) -> Path:
-    return Path(os.path.abspath(path))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
+from portrayer import storage
 from portrayer.cli.request import Request
 from portrayer.cli.show import peak_memory
 from portrayer.errors import InputError, InvalidOption
 from portrayer.image import codec
 from portrayer.settings import Settings
+from portrayer.storage import Place, is_url
 from portrayer.tasks import TASKS
 from portrayer.tasks.options import read
 
@@ -23,22 +26,24 @@ def run(request: Request, settings: Settings, as_json: bool) -> int:
         raise InvalidOption("--json and the picture would share stdout: name a file with -o")
     if output is not None:
         row = TASKS[request.task].options
-        options["format"] = codec.format_of(output, read(row, options).format)
+        options["format"] = codec.format_of(Path(storage.name(output)), read(row, options).format)
         read(row, options)  # what this format cannot hold is told before anything is loaded
     source = request.inputs[0] if request.inputs else None
     for path in (*request.beside.values(), *(request.inputs or ())):
-        if output and output.exists() and output.samefile(path):
+        if output and _same(output, path):
             raise InputError(f"{path} would be overwritten by its own result: name another output")
-    blob = sys.stdin.buffer.read() if source is None else source
+    photos = [*request.beside.values(), sys.stdin.buffer.read() if source is None else source]
+    # What is far is read before anything is loaded, and told if it is not there.
+    photos = [storage.read(each) if isinstance(each, str) else each for each in photos]
     from portrayer.studio import Studio
 
     with Studio(settings) as studio:
         start = time.perf_counter()
-        result = studio.pipeline.run(request.task, [*request.beside.values(), blob], options)
+        result = studio.pipeline.run(request.task, photos, options)
         if output is None:
             sys.stdout.buffer.write(result.encode())
             return 0
-        result.save(output)
+        result.write(output)
         seconds = time.perf_counter() - start
     report: dict[str, Any] = {
         "output": str(output),
@@ -61,3 +66,11 @@ def run(request: Request, settings: Settings, as_json: bool) -> int:
     elif source is not None:
         print(f"{output}  ({seconds:.2f} s, {result.device}, {result.precision})")
     return 0
+
+
+def _same(output: Place, photo: Place) -> bool:
+    """Whether writing the one would overwrite the other."""
+    if is_url(output) or is_url(photo):
+        return output == photo
+    there = Path(output)
+    return there.exists() and there.samefile(photo)

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from portrayer.cli.machine import Device, GpuMemory, Memory, Precision, RequireGpu, Workers
+from portrayer.cli.machine import (
+    Cluster,
+    Device,
+    GpuMemory,
+    Memory,
+    Precision,
+    RequireGpu,
+    Workers,
+)
 
 
 def serve(
@@ -30,7 +38,9 @@ def serve(
     gpu_memory: GpuMemory = None,
     require_gpu: RequireGpu = False,
     workers: Workers = None,
+    cluster: Cluster = "",
 ) -> None:
+    from portrayer.jobs.grid import checked
     from portrayer.server.serve import serve as start
     from portrayer.settings import load
 
@@ -43,4 +53,8 @@ def serve(
         workers=workers,
         server={"host": host, "port": port, "data": data, "token": token},
     )
-    start(settings, lambda address: print(f"Portrayer is at {address}", flush=True))
+    start(
+        settings,
+        lambda address: print(f"Portrayer is at {address}", flush=True),
+        cluster and checked(cluster),
+    )

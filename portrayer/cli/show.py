@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -19,18 +18,23 @@ from portrayer.engine.memory import show
 from portrayer.errors import PortrayerError
 from portrayer.jobs.record import Counts, State
 from portrayer.settings import Settings
+from portrayer.storage import Place, said
 from portrayer.tasks.presets import Preset
 
 if TYPE_CHECKING:
+    from portrayer.cli.backend import Figures
+    from portrayer.engine.answer import Stats
     from portrayer.jobs.runner import Event
-    from portrayer.pipeline import Pipeline
+
+LISTED = 4  # nodes whose rates stand in the progress line one by one
 
 
 class Bar:
-    """A progress bar on stderr: images/s, time left, failures, memory held."""
+    """A progress bar on stderr: images/s, time left, failures, memory held, each node's rate."""
 
-    def __init__(self, pipeline: Pipeline, *, hidden: bool = False) -> None:
-        self._pipeline = pipeline
+    def __init__(self, figures: Figures, *, hidden: bool = False) -> None:
+        self._figures = figures
+        self._nodes: Counter[str] = Counter()
         console = Console(stderr=True)
         self._progress = Progress(
             BarColumn(),
@@ -49,10 +53,14 @@ class Bar:
 
     def update(self, event: Event) -> None:
         self._done += event.item.state is not State.QUEUED
-        rate = self._done / (time.perf_counter() - self._begun)
-        stats = self._pipeline.engine.stats()
+        seconds = time.perf_counter() - self._begun
+        rate = self._done / seconds
+        stats = self._figures()
+        if node := node_of(event):
+            self._nodes[node] += 1
         failed = f"{event.counts.failed} failed, " if event.counts.failed else ""
         notes = f"{failed}{show(stats.reserved)} of {show(stats.total)} for the device"
+        notes += nodes_told({node: done / seconds for node, done in self._nodes.items()})
         self._progress.update(
             self._row,
             total=event.counts.total,
@@ -78,6 +86,7 @@ class Tally:
         self._ran: set[tuple[str, str]] = set()
         self._batch = self._done = 0
         self._faces: dict[tuple[str, str], int] = {}
+        self._nodes: Counter[str] = Counter()
 
     def add(self, event: Event) -> None:
         result: Mapping[str, Any] | None = event.item.result
@@ -86,6 +95,8 @@ class Tally:
         self._done += 1
         for stage, seconds in result.get("seconds", {}).items():
             self._stages[stage] = self._stages.get(stage, 0.0) + seconds
+        if node := node_of(event):
+            self._nodes[node] += 1
         self._ran.add((result.get("device", ""), result.get("precision", "")))
         self._batch = max(self._batch, result.get("batch", 0))
         if "faces" in result:
@@ -95,18 +106,22 @@ class Tally:
         """How many faces were found in each photo, in all the jobs that it is part of."""
         found: Counter[str] = Counter()
         for (_, source), count in self._faces.items():
-            found[source] += count
+            found[said(source)] += count
         return dict(found)
 
     def report(
-        self, counts: Counts, failures: list[dict[str, str]], pipeline: Pipeline, output: Path
+        self, counts: Counts, failures: list[dict[str, str]], stats: Stats, output: Place
     ) -> dict[str, Any]:
         """The summary as one JSON object."""
         seconds = time.perf_counter() - self._begun
         devices = sorted({device for device, _ in self._ran})
         precisions = sorted({precision for _, precision in self._ran})
-        stats = pipeline.engine.stats()
-        found = {"faces": self.faces()} if self._faces else {}
+        found: dict[str, Any] = {"faces": self.faces()} if self._faces else {}
+        if self._nodes:
+            found["nodes"] = {
+                node: {"done": done, "images_per_second": round(done / seconds, 3)}
+                for node, done in sorted(self._nodes.items())
+            }
         return found | {
             "output": str(output),
             "total": counts.total,
@@ -124,6 +139,19 @@ class Tally:
             "device_memory_bytes": {"peak": stats.peak, "budget": stats.total},
             "stage_seconds": {name: round(value, 3) for name, value in self._stages.items()},
         }
+
+
+def node_of(event: Event) -> str:
+    """The node of a cluster that an item was done on; "" for any other."""
+    done = event.item.state is State.DONE
+    return str((event.item.result or {}).get("node", "")) if done else ""
+
+
+def nodes_told(rates: Mapping[str, float]) -> str:
+    """Images/s of each node; of many only how many there are, and the slowest and the fastest."""
+    if len(rates) <= LISTED:
+        return "".join(f", {node} {rate:.1f}/s" for node, rate in sorted(rates.items()))
+    return f", {len(rates)} nodes with {min(rates.values()):.1f} to {max(rates.values()):.1f}/s"
 
 
 def peak_memory() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,8 +11,17 @@ import typer
 from portrayer.cli.consent import OPTION, STATEMENT
 from portrayer.cli.flags import task_flags
 from portrayer.cli.late import Command
-from portrayer.cli.machine import Device, GpuMemory, Json, Memory, Precision, RequireGpu, Workers
-from portrayer.errors import InputError
+from portrayer.cli.machine import (
+    Cluster,
+    Device,
+    GpuMemory,
+    Json,
+    Memory,
+    Precision,
+    RequireGpu,
+    Workers,
+)
+from portrayer.errors import InputError, InvalidOption
 from portrayer.tasks.task import Task
 
 
@@ -75,6 +83,7 @@ def command(task: Task) -> Command:
         gpu_memory: GpuMemory = None,
         require_gpu: RequireGpu = False,
         workers: Workers = None,
+        cluster: Cluster = "",
         max_pixels: Annotated[
             int | None, typer.Option(help="refuse larger photos", show_default=False)
         ] = None,
@@ -85,7 +94,9 @@ def command(task: Task) -> Command:
         from portrayer.cli import consent, folder, photo
         from portrayer.cli.pairs import groups
         from portrayer.cli.request import Request
+        from portrayer.jobs.grid import checked
         from portrayer.settings import load
+        from portrayer.storage import place
         from portrayer.tasks.options import essential, read
         from portrayer.tasks.presets import applied
 
@@ -98,6 +109,7 @@ def command(task: Task) -> Command:
             workers=workers,
             max_pixels=max_pixels,
         )
+        cluster = cluster and checked(cluster)
         # Nobody's word can be given by a preset, which others may have written.
         yes = options.pop(OPTION, False)
         word = {OPTION: True} if consent.wanted(task.options) else {}
@@ -109,15 +121,17 @@ def command(task: Task) -> Command:
         out = out or ("-" if stdin else "")
         if not out:
             raise InputError("say where the results go: -o FOLDER (or -o FILE for one photo)")
-        output, alone = None if out == "-" else Path(out), len(asked) == 1
+        output, alone = None if out == "-" else place(out), len(asked) == 1
         requests = [
             Request(task.name, wish, photos, output, watch, retry_failed, beside, alone)
             for beside, photos in asked
         ]
+        if cluster and requests[0].single:
+            raise InvalidOption("--cluster is for many photos: name a folder with -o")
         if word:
             consent.ask(yes)
         if requests[0].single:
             return photo.run(requests[0], settings, as_json)
-        return folder.run(requests, settings, as_json)
+        return folder.run(requests, settings, as_json, cluster)
 
     return run

@@ -7,6 +7,7 @@ from pathlib import Path
 from time import time
 
 from portrayer.jobs.record import CRASHED, INTERRUPTED, STARTS, Failure, Item, State
+from portrayer.storage import is_url
 
 DIED = Failure(INTERRUPTED, "was running when the program died")
 LAST = Failure(CRASHED, f"the program died each time, and it was started {STARTS} times")
@@ -33,7 +34,10 @@ def _written(item: Item) -> float | None:
     """When the item's output was written, if that was since it was started.
 
     An empty file does not count: it is what a power cut leaves of a file that was moved into place.
+    Nor does an object: its time is told by another machine's clock.
     """
+    if is_url(item.target):
+        return None
     try:
         status = Path(item.target).stat()
     except (OSError, ValueError):

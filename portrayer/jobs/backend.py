@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from portrayer.errors import Canceled, CapacityError, PortrayerError
 from portrayer.jobs.record import CRASHED, JSON, Item, Job
+from portrayer.storage import Place, place
 
 Watch: TypeAlias = Callable[[str], None]
 """Called with a stage's name as it begins; what it raises ends the work."""
@@ -33,11 +33,11 @@ class Backend(Protocol):
     def run(self, job: Job, item: Item, watch: Watch) -> Mapping[str, JSON]:
         """Read the source, do the job's task, write the target; return what is worth keeping.
 
-        Called from ``width`` threads at once. The target appears whole or not at all (a temporary
-        name, then a rename): the ledger takes a new target for a finished item. ``watch`` hears of
-        each stage, as far as the backend can tell; once it has raised, nothing is written. Raises
-        PortrayerError for what is expected to go wrong, :class:`Crashed` where it can be seen that
-        the item kills; anything else is taken for a bug.
+        Called from ``width`` threads at once. The target appears whole or not at all
+        (:func:`storage.write`): the ledger takes a new target for a finished item. ``watch`` hears
+        of each stage, as far as the backend can tell; once it has raised, nothing is written.
+        Raises PortrayerError for what is expected to go wrong, :class:`Crashed` where it can be
+        seen that the item kills; anything else is taken for a bug.
         """
 
     def close(self) -> None:
@@ -55,11 +55,14 @@ class Files(Protocol):
         self,
         task: str,
         options: Mapping[str, JSON],
-        source: Path,
-        target: Path,
+        source: Place,
+        target: Place,
         watch: Watch = unwatched,
     ) -> Mapping[str, JSON]:
-        """Do ``task`` to the picture at ``source`` and write it to ``target``, as a whole."""
+        """Do ``task`` to the picture at ``source`` and write it to ``target``, as a whole.
+
+        Both are a path or a URL.
+        """
 
 
 class LocalBackend:
@@ -80,7 +83,7 @@ class LocalBackend:
 
     def run(self, job: Job, item: Item, watch: Watch) -> Mapping[str, JSON]:
         """See :meth:`Backend.run`."""
-        work = (job.task, job.options, Path(item.source), Path(item.target), watch)
+        work = (job.task, job.options, place(item.source), place(item.target), watch)
         if item.suspect and self._apart is not None:
             try:
                 return self._apart.process_file(*work)

@@ -18,6 +18,7 @@ from typing import Self, cast
 from portrayer.errors import CapacityError, PortrayerError
 from portrayer.jobs.backend import Crashed, Files, Watch, unwatched
 from portrayer.jobs.record import JSON
+from portrayer.storage import Place
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +44,8 @@ class Child:
         self,
         task: str,
         options: Mapping[str, JSON],
-        source: Path,
-        target: Path,
+        source: Place,
+        target: Place,
         watch: Watch = unwatched,
     ) -> Mapping[str, JSON]:
         """See :meth:`Files.process_file`; ``watch`` hears of its turn alone, not of what is there.
@@ -129,11 +130,11 @@ def _serve(opened: Callable[[], Files], pipe: Connection) -> None:
     with suppress(EOFError, OSError):  # the parent has gone
         pipe.send("ready")
         while True:
-            pipe.send(_answer(files, *pipe.recv()))
+            pipe.send(answer(files, *pipe.recv()))
 
 
-def _answer(
-    files: Files, task: str, options: Mapping[str, JSON], source: Path, target: Path
+def answer(
+    files: Files, task: str, options: Mapping[str, JSON], source: Place, target: Place
 ) -> tuple[Mapping[str, JSON] | None, Exception | None, int | None]:
     try:
         return files.process_file(task, options, source, target), None, None

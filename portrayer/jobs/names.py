@@ -1,13 +1,20 @@
-"""Which file each picture is written to: no two to one, and never over a picture that is read."""
+"""Which file each picture is written to: no two to one, and never over a picture that is read.
+
+:func:`plan` knows all the pictures. :func:`assign` knows a page of them, and asks the ledger.
+"""
 
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import chain, count
+from itertools import chain, count, islice
 from pathlib import Path
 from unicodedata import normalize
+
+from portrayer.storage import Place, is_url, join
+
+TRIED = 100  # names of one picture that the ledger is asked for at once
 
 
 def plan(
@@ -70,6 +77,63 @@ def plan(
                 given.add(spot)
                 yield source, home / name
                 break
+
+
+def assign(
+    sources: Iterable[tuple[str, str]],
+    out: Place,
+    suffix: str,
+    *,
+    known: Mapping[str, str],
+    held: Callable[[Sequence[str]], Iterable[str]],
+    barred: Container[str] = frozenset(),
+) -> Iterator[tuple[str, str]]:
+    """As :func:`plan`, for a page of pictures at paths or URLs; yields (source, target), in order.
+
+    ``sources``: pairs of a picture and its path below the root it was found in, with ``/``.
+    ``known``: the targets in the ledger of those that it has. ``held``: which of these places are
+    targets of any picture there, letter case aside. ``barred``: :func:`spot` of pictures that are
+    read, as far as a result may meet them.
+
+    No name is given twice if each page is in the ledger before the next one is named, in whatever
+    order the pictures come.
+    """
+    page = dict(sources)
+    kept = {
+        source: old
+        for source in page
+        if (old := known.get(source)) is not None and old.endswith(suffix)
+        if spot(old) not in barred
+    }
+
+    def names(relative: str) -> Iterator[str]:
+        folder, slash, name = relative.rpartition("/")
+        numbered = (f"{name}-{number}" for number in count(2))
+        for stem in chain((Path(name).stem, name), numbered):
+            yield str(join(out, f"{folder}{slash}{stem}{suffix}"))
+
+    fresh = {source: names(relative) for source, relative in page.items() if source not in kept}
+    tried = {source: list(islice(each, 2)) for source, each in fresh.items()}
+    given = set(map(fold, held([*chain.from_iterable(tried.values())])))
+
+    for source in page:
+        target = kept.get(source)
+        while target is None:
+            free = (name for name in tried[source] if fold(name) not in given)
+            target = next((name for name in free if spot(name) not in barred), None)
+            if target is None:
+                tried[source] = list(islice(fresh[source], TRIED))
+                given.update(map(fold, held(tried[source])))
+        given.add(fold(target))
+        yield source, target
+
+
+def spot(place: str) -> str:
+    """Where a file of this name lies, folded; if it is itself a link, where the link lies."""
+    if is_url(place):
+        return fold(place)
+    folder, name = os.path.split(os.path.abspath(place))
+    return fold(os.path.join(os.path.realpath(folder), name))
 
 
 def fold(path: str) -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Condition, Lock
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from portrayer.errors import Canceled, OutputError, PortrayerError
 from portrayer.jobs.backend import Backend
 from portrayer.jobs.record import Counts, Failure, Item, Job
 from portrayer.jobs.store import Store
+from portrayer.jobs.transaction import Transaction
 from portrayer.jobs.verdict import RUN, SERVICE, Verdict, verdict
 
 __all__ = ["Event", "Runner"]
@@ -46,6 +48,9 @@ class Flight:
     begun: float = field(default_factory=monotonic)
     canceled: bool = False
 
+
+Step: TypeAlias = Callable[[Transaction], T]
+"""What a thread wants of the ledger; taken once more where a transaction was undone."""
 
 POLL = 0.5  # seconds; on Windows a wait without a timeout does not notice Ctrl-C
 IDLE = 5.0  # seconds until a service looks for work that nobody has told it of
@@ -81,6 +86,7 @@ class Runner:
         self._ending = False
         # Threads of one process take turns: SQLite's own wait between tries would cost more.
         self._turn = Lock()
+        self._waiting: deque[tuple[Future[Any], Step[Any]]] = deque()
         self._flights: dict[int, Flight] = {}  # by thread: what it is at, or was last
         self._troubled = False  # the ledger cannot be written
         self._bell = Condition()
@@ -124,11 +130,14 @@ class Runner:
 
     def cancel(self, job: str) -> int:
         """:meth:`Store.cancel`, and what is in flight of it here ends before its next stage."""
-        with self._turn:
-            canceled = self._store.cancel(job)
+
+        def step(ledger: Transaction) -> int:
+            canceled = ledger.cancel(job)
             for flight in self._flights.values():
                 flight.canceled |= flight.item.job == job
-        return canceled
+            return canceled
+
+        return self._together(step)
 
     def stop(self, *, now: bool = False) -> None:
         """Claim nothing more, let the items in flight finish. Final; from any thread or signal.
@@ -148,7 +157,7 @@ class Runner:
         width = max(1, self._backend.width)
         with ThreadPoolExecutor(width, thread_name_prefix="portrayer-job") as pool:
             try:
-                with self._turn:  # no item is begun before the pool knows all its threads
+                with self._bell:  # no item is begun before the pool knows all its threads
                     workers = [pool.submit(self._work, lane) for lane in range(width)]
                 while wait(workers, timeout=POLL).not_done:
                     if self._stopping:
@@ -166,6 +175,8 @@ class Runner:
         In a run it may end early: whoever puts an item back claims again after it.
         """
         try:
+            with self._bell:
+                pass  # the pool knows them all now
             while flight := self._next(lane):
                 self._attend(flight)
                 self.wake()  # an item may have waited for this one to be out of the way
@@ -176,8 +187,8 @@ class Runner:
     def _next(self, lane: int) -> Flight | None:
         """The next item, now in flight; None when there is none, in a service only when stopped."""
 
-        def take() -> Flight | None:
-            claimed = None if self._stopping else self._store.claim(*self._jobs)
+        def take(ledger: Transaction) -> Flight | None:
+            claimed = None if self._stopping else ledger.claim(*self._jobs)
             if claimed is None:
                 return None
             self._flights[lane] = Flight(*claimed)
@@ -191,28 +202,28 @@ class Runner:
             self._rest(IDLE, heard)
 
     def _attend(self, flight: Flight) -> None:
-        job, item, store = flight.job, flight.item, self._store
+        job, item = flight.job, flight.item
         watch = partial(self._watch, flight)
         try:
             watch("claimed")
             result = self._backend.run(job, item, watch)
         except Canceled:
-            self._ledger(partial(store.release, item))  # refused where the ledger says canceled
+            self._ledger(lambda ledger: ledger.release(item))  # not if the ledger says canceled
         except PortrayerError as error:
             said = verdict(error, SERVICE if self._serving else RUN)
             if said is Verdict.STOP:
                 self.stop()  # first, or a neighbour would claim what is released
-                self._ledger(partial(store.release, item))
+                self._ledger(lambda ledger: ledger.release(item))
                 raise
             failure, again = Failure(error.code, str(error)), said is Verdict.AGAIN
-            self._settle(flight, partial(store.fail, item, failure, again=again))
+            self._settle(flight, lambda ledger: ledger.fail(item, failure, again=again))
         except Exception as error:
             log.exception("internal error: item %d of job %s, %s", item.id, job.id, item.source)
             # Its words may be many lines, of whatever they were about: they are for the log.
             failure = Failure("internal", f"internal error ({type(error).__name__}): see the log")
-            self._settle(flight, partial(store.fail, item, failure))
+            self._settle(flight, lambda ledger: ledger.fail(item, failure))
         else:
-            self._settle(flight, partial(store.complete, item, result))
+            self._settle(flight, lambda ledger: ledger.complete(item, result))
 
     def _watch(self, flight: Flight, stage: str) -> None:
         """A stage of it begins, unless it is not wanted any more."""
@@ -221,44 +232,80 @@ class Runner:
         if self._on_stage is not None:
             self._on_stage(flight.item, stage)
 
-    def _settle(self, flight: Flight, write: Callable[[], bool]) -> None:
-        seconds = monotonic() - flight.begun
+    def _settle(self, flight: Flight, write: Step[bool]) -> None:
+        item, seconds = flight.item, monotonic() - flight.begun
 
-        def step() -> None:
-            if write():
-                self._tell(flight.item, seconds)
-            else:
-                log.info("item %d was canceled or put anew while it ran", flight.item.id)
+        def step(ledger: Transaction) -> Event | None:
+            if not write(ledger):
+                log.info("item %d was canceled or put anew while it ran", item.id)
+            elif self._on_event is not None:
+                counts = ledger.counts(*self._jobs or (item.job,))
+                return Event(ledger.item(item.id), counts, seconds)
+            return None
 
         self._ledger(step)
 
-    def _tell(self, item: Item, seconds: float) -> None:
-        if self._on_event is None:
+    def _ledger(self, step: Step[T]) -> T:
+        """Take a step; in a service until the ledger lets it be taken, or stopped."""
+        while True:
+            try:
+                return self._together(step)
+            except OutputError:
+                if not self._serving or self._stopping:
+                    raise
+            self._rest(TROUBLE, self._rings)
+
+    def _together(self, step: Step[T]) -> T:
+        """Take a step in turn, in one commit with those of other threads that wait meanwhile.
+
+        Whoever has the turn takes the steps of all. Who does not get it need not ask again: the one
+        who has it looks once more when it has been laid down.
+        """
+        answer: Future[T] = Future()
+        self._waiting.append((answer, step))
+        while self._waiting and self._turn.acquire(blocking=False):
+            try:
+                self._take([self._waiting.popleft() for _ in range(len(self._waiting))])
+            finally:
+                self._turn.release()
+        return answer.result()
+
+    def _take(self, group: Sequence[tuple[Future[Any], Step[Any]]]) -> None:
+        """Take these steps in one transaction; answer, and tell, when they are on the disk."""
+        try:
+            with self._store.together() as ledger:
+                answers = [step(ledger) for _, step in group]
+        except OutputError as error:
+            if self._serving and not self._stopping and not self._troubled:
+                log.error("tried again until it works: %s", error)
+            self._troubled = True
+            for asked, _ in group:
+                asked.set_exception(error)
+        except BaseException as error:
+            if len(group) == 1:
+                group[0][0].set_exception(error)
+            else:  # whose fault it is shows when each is alone
+                for one in group:
+                    self._take([one])
+        else:
+            self._troubled = False
+            for (asked, _), answer in zip(group, answers, strict=True):
+                try:
+                    self._tell(answer)
+                except BaseException as error:
+                    asked.set_exception(error)
+                else:
+                    asked.set_result(answer)
+
+    def _tell(self, answer: object) -> None:
+        if self._on_event is None or not isinstance(answer, Event):
             return
         try:
-            counts = self._store.counts(*self._jobs or (item.job,))
-            self._on_event(Event(self._store.item(item.id), counts, seconds))
+            self._on_event(answer)
         except Exception:
             if not self._serving:
                 raise
-            log.exception("what became of item %d was not told", item.id)
-
-    def _ledger(self, step: Callable[[], T]) -> T:
-        """Take a step in turn; in a service until the ledger lets it be taken, or stopped."""
-        while True:
-            with self._turn:
-                try:
-                    answer = step()
-                except OutputError as error:
-                    if not self._serving or self._stopping:
-                        raise
-                    if not self._troubled:
-                        log.error("tried again until it works: %s", error)
-                    self._troubled = True
-                else:
-                    self._troubled = False
-                    return answer
-            self._rest(TROUBLE, self._rings)
+            log.exception("what became of item %d was not told", answer.item.id)
 
     def _rest(self, seconds: float, heard: int) -> None:
         """Until the bell rings after it was ``heard``, or stopped, or for so long."""

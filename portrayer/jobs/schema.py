@@ -133,6 +133,7 @@ WHERE (target, signature, recipe) <> (excluded.target, excluded.signature, exclu
 # Jobs of one priority share the workers: who has the fewest of them is next.
 # Tried items wait behind untried ones, and are tried again with nothing of their job beside them:
 # with all the memory there is, and if a process dies then, it is no neighbour's fault.
+# The most tried of those that run is one step in the index, however many run; NULL if none does.
 # `started` must grow even if the clock does not, since it tells one claim from the next.
 CLAIM = f"""
 UPDATE item SET state = 'running', attempt = attempt + 1, finished = NULL,
@@ -144,15 +145,22 @@ WHERE id = (
     LEFT JOIN tally AS busy ON busy.job = job.id AND busy.state = 'running'
     WHERE open.state = 'queued' AND open.items > 0
     AND (:jobs = '[]' OR open.job IN (SELECT value FROM json_each(:jobs)))
-    AND NOT EXISTS (
-        SELECT 1 FROM item AS beside WHERE beside.job = job.id AND beside.state = 'running'
-        AND max(beside.attempt, next.attempt + 1) >= {ALONE})
+    AND coalesce(max(next.attempt + 1,
+        (SELECT max(attempt) FROM item WHERE job = job.id AND state = 'running')), 0) < {ALONE}
     ORDER BY job.priority DESC, coalesce(busy.items, 0), next.attempt, next.id LIMIT 1)
 RETURNING id, job
 """
 
 # Only the claim that is still running may settle its item; a late answer changes nothing.
-FENCE = "WHERE id = :id AND state = 'running' AND attempt = :attempt AND started = :started"
+FENCE = """
+WHERE id = :id AND state = 'running' AND attempt = :attempt AND started = :started RETURNING id
+"""
+
+# By way of the tally, since a job may have millions of items and none that runs.
+LEFT = f"""
+{ITEMS} WHERE state = 'running' AND job IN (
+    SELECT job FROM tally WHERE state = 'running' AND items > 0 AND job = coalesce(?, job))
+"""
 
 CANCEL = """
 UPDATE item SET state = 'canceled', finished = :now

@@ -18,13 +18,15 @@ from typing import Any, Self
 from uuid import uuid4
 
 from portrayer.errors import InputError, KeyReused, OutputError, UnknownJob
-from portrayer.jobs import aftermath, owner, schema
+from portrayer.jobs import owner, schema
 from portrayer.jobs.reading import Reading, Values
 from portrayer.jobs.record import ATTEMPTS, JSON, STARTS, Counts, Entry, Failure, Item, Job, State
+from portrayer.jobs.transaction import Transaction
 
 __all__ = ["ATTEMPTS", "JSON", "STARTS", "Counts", "Failure", "Item", "Job", "State", "Store"]
 
 PATIENCE = 30.0  # seconds to wait for another process's transaction
+CHECKED = 16_384  # pages, 64 MiB: a longer ledger is not read through before the work goes on
 
 ADVICE = {
     sqlite3.SQLITE_FULL: "free some space and run again",
@@ -78,9 +80,10 @@ class Store(Reading):
 
         ``entries`` are read one by one. A known source keeps its state if its target and signature
         and the job's task and options are what they were; else it is queued anew. Sources that are
-        not in ``entries`` stay as they are. ``key`` stands for one wish, however often it is put:
-        if it made a job before, that job is returned as it is. ``fingerprint`` tells that wish from
-        another.
+        not in ``entries`` stay as they are, so a long listing is put page by page, and from its
+        beginning if it broke off: what is known costs a look. ``key`` stands for one wish, however
+        often it is put: if it made a job before, that job is returned as it is. ``fingerprint``
+        tells that wish from another.
 
         Raises:
             InputError: two sources have one target (letter case aside).
@@ -112,6 +115,12 @@ class Store(Reading):
                 f"two pictures of job {id} have one output: give each its own"
             ) from error
 
+    @contextmanager
+    def together(self) -> Iterator[Transaction]:
+        """Changes that are one transaction: on the disk once it is left, none if by an error."""
+        with self._write() as ledger:
+            yield Transaction(lambda *asked: ledger.execute(*asked).fetchall(), time())
+
     def claim(self, *jobs: str) -> tuple[Job, Item] | None:
         """Take the next queued item, of ``jobs`` or of any; None if there is none to take now.
 
@@ -119,25 +128,16 @@ class Store(Reading):
         item with the fewest attempts, then the oldest. An item's further attempts are given out
         only while nothing else of its job runs.
         """
-        with self._write() as ledger:
-            wish = {"jobs": json.dumps(jobs), "now": time()}
-            taken = ledger.execute(schema.CLAIM, wish).fetchall()
-            if not taken:
-                return None
-            # Read here, since a trigger has numbered the change, and the job may soon be removed.
-            item = schema.item(_row(ledger, schema.ITEMS, taken[0][0]))
-            return schema.job(_row(ledger, schema.JOBS, item.job)), item
+        with self.together() as ledger:
+            return ledger.claim(*jobs)
 
     def complete(self, item: Item, result: Mapping[str, JSON]) -> bool:
         """Running to done. False, and no change, if this claim is not the item's current one.
 
         What in ``result`` is not JSON is kept as its ``str``: the picture is done all the same.
         """
-        return self._settle(
-            "state = 'done', error = NULL, result = :result, finished = :now",
-            item,
-            result=json.dumps(dict(result), default=str),
-        )
+        with self.together() as ledger:
+            return ledger.complete(item, result)
 
     def fail(self, item: Item, failure: Failure, *, again: bool = False) -> bool:
         """Running to failed, or with ``again`` back to queued while attempts remain.
@@ -146,34 +146,32 @@ class Store(Reading):
         it was seen to fail twice running. False, and no change, if this claim is not the item's
         current one.
         """
-        most = STARTS if item.interrupted else ATTEMPTS
-        return self._settle(
-            "state = :state, error = :error, finished = :now",
-            item,
-            state="queued" if again and item.attempt < most else "failed",
-            error=schema.dump(failure),
-        )
+        with self.together() as ledger:
+            return ledger.fail(item, failure, again=again)
 
     def release(self, item: Item) -> bool:
         """Running back to queued as if it had not been claimed: the attempt is given back.
 
         False, and no change, if this claim is not the item's current one.
         """
-        return self._settle("state = 'queued', attempt = attempt - 1", item)
+        with self.together() as ledger:
+            return ledger.release(item)
 
     def cancel(self, job: str) -> int:
         """Queued and running to canceled; what a running one still answers changes nothing.
 
         Returns how many. Raises UnknownJob.
         """
-        return self._move(job, schema.CANCEL)
+        with self.together() as ledger:
+            return ledger.cancel(job)
 
     def retry(self, job: str) -> int:
         """Failed and canceled to queued, attempts at 0. Returns how many. Raises UnknownJob.
 
         The error stays until there is another answer: what crashed is still suspect.
         """
-        return self._move(job, schema.TOUCH, schema.RETRY)
+        with self.together() as ledger:
+            return ledger.retry(job)
 
     def remove(self, job: str) -> bool:
         """Forget the job and its items. Raises UnknownJob.
@@ -194,19 +192,8 @@ class Store(Reading):
 
         Call it first thing while holding :meth:`own`. See :func:`aftermath.settled`.
         """
-        with self._write() as ledger:
-            rows = ledger.execute(
-                f"{schema.ITEMS} WHERE state = 'running' AND job = coalesce(?, job)",
-                (job,),
-            ).fetchall()
-            for item in map(aftermath.settled, map(schema.item, rows)):
-                error = schema.dump(item.error) if item.error else None
-                result = json.dumps(item.result) if item.result else None
-                ledger.execute(
-                    "UPDATE item SET state = ?, error = ?, result = ?, finished = ? WHERE id = ?",
-                    (item.state, error, result, item.finished, item.id),
-                )
-        return len(rows)
+        with self.together() as ledger:
+            return ledger.recover(job)
 
     def own(self) -> AbstractContextManager[None]:
         """Be the one process that works on this ledger; the lock is ``path`` + ".lock".
@@ -232,19 +219,6 @@ class Store(Reading):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _settle(self, change: str, item: Item, **values: object) -> bool:
-        claim = {"id": item.id, "attempt": item.attempt, "started": item.started, "now": time()}
-        with self._write() as ledger:
-            cursor = ledger.execute(f"UPDATE item SET {change} {schema.FENCE}", claim | values)
-            return cursor.rowcount == 1
-
-    def _move(self, job: str, *statements: str) -> int:
-        with self._write() as ledger:
-            self.job(job)
-            for statement in statements:
-                moved = ledger.execute(statement, {"job": job, "now": time()}).rowcount
-            return moved
 
     def _read(self, query: str, values: Values = ()) -> list[Any]:
         with self._connection() as connection:
@@ -317,8 +291,9 @@ class Store(Reading):
     def _prepare(self) -> None:
         """Check an old file and bring it over, lay out a new one."""
         with self._connection() as connection:
-            [(health,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
-            if health != "ok":
+            [(pages,)] = connection.execute("PRAGMA page_count").fetchall()
+            short = pages <= CHECKED  # in others damage is told when it is met
+            if short and connection.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
                 raise OutputError(
                     f"job ledger {self.path} is damaged: {ADVICE[sqlite3.SQLITE_CORRUPT]}"
                 )

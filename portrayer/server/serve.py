@@ -38,8 +38,9 @@ class Server(uvicorn.Server):
         self._service.hush()
 
 
-def serve(settings: Settings, told: Callable[[str], None]) -> None:
-    """Serve until a signal comes. ``told`` hears the address once the port is open.
+def serve(settings: Settings, told: Callable[[str], None], cluster: str = "") -> None:
+    """Serve until a signal comes. ``told`` hears the address once the port is open; ``cluster``:
+    where the work of jobs is done, if not here.
 
     Raises:
         InvalidOption: an address that others reach, without a token.
@@ -66,6 +67,7 @@ def serve(settings: Settings, told: Callable[[str], None]) -> None:
             timeout_graceful_shutdown=GRACE,
         )
         service: Service = app.state.service
+        service.cluster = cluster
         host, port = sock.getsockname()[:2]
         told(f"http://{f'[{host}]' if ':' in host else host}:{port}")
         running = Server(config, service)

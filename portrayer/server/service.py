@@ -6,8 +6,8 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from portrayer.errors import (
     QueueFull,
     UnknownJob,
 )
-from portrayer.jobs.backend import Files
+from portrayer.jobs.backend import Backend, Files, LocalBackend
 from portrayer.jobs.child import Child
 from portrayer.jobs.record import Item, Job
 from portrayer.jobs.runner import Event, Runner
@@ -42,6 +42,7 @@ from portrayer.server.wishes import Wish, wish
 from portrayer.settings import Settings
 
 if TYPE_CHECKING:
+    from portrayer.engine.answer import Stats
     from portrayer.pipeline import Pipeline, Result
     from portrayer.studio import Studio
 
@@ -75,6 +76,8 @@ class Service:
         self._known = asyncio.Event()  # whether it is ready, or never will be
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: Runner | None = None
+        self.cluster = ""  # where the work of jobs is done, if not here
+        self.crew: Callable[[], Stats] | None = None  # what its engines have done
         self._removed: set[str] = set()  # jobs that may still have files
         self._under_way = Counter[bool]()  # requests with a body, those for many photos apart
         self._turn = asyncio.Lock()  # of who adds to the queue
@@ -142,12 +145,28 @@ class Service:
             await run_sync(self.studio.close)
 
     def _serve(self, studio: Studio) -> None:
-        with Child(partial(_pipeline, self.settings)) as apart:
-            backend = ShelfBackend(self.shelf, studio.pipeline, apart)
+        with self._employed(studio) as employed:
+            backend = ShelfBackend(self.shelf, employed)
             runner = Runner(self.store, backend, on_event=self._settled, on_stage=self._staged)
             self._runner = runner
             if not self.stopping:
                 runner.serve()
+
+    @contextmanager
+    def _employed(self, studio: Studio) -> Iterator[Backend]:
+        """Who does the work of jobs. A photo at once is done here in any case."""
+        if self.cluster:
+            from portrayer.jobs.cluster import RayBackend
+            from portrayer.jobs.grid import listen
+
+            with RayBackend(self.cluster, self.settings) as backend:
+                self.crew = backend.stats
+                if self._loop is not None:
+                    self._loop.call_soon_threadsafe(listen)
+                yield backend
+            return
+        with Child(partial(_pipeline, self.settings)) as apart:
+            yield LocalBackend(studio.pipeline, apart)
 
     def _warm_up(self, studio: Studio) -> None:
         for spec in CATALOG.values():

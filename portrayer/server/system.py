@@ -115,7 +115,7 @@ def _report(service: Service) -> dict[str, Any]:
             "forwards": device.forwards,
             "busy": round(device.busy, 3),
         }
-        for device in stats.devices
+        for device in (*stats.devices, *(service.crew().devices if service.crew else ()))
     ]
     report["pace"] = service.metrics.pace(pipeline.workers)
     return report

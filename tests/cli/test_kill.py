@@ -14,7 +14,7 @@ from random import Random
 
 import pytest
 
-from portrayer.cli.folder import LEDGER
+from portrayer.cli.ledger import LEDGER
 from portrayer.errors import OutputError
 from portrayer.jobs.store import Store
 from portrayer.pipeline import Pipeline

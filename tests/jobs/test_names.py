@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portrayer.jobs.names import fold, plan
+from portrayer.jobs.names import assign, fold, plan, spot
+from portrayer.storage import join
 
 ROOTS = [Path("/photos"), Path("/photos/trip"), Path("/out")]
 OUTS = [Path("/out"), Path("/photos"), Path("/photos/trip")]
@@ -85,6 +87,63 @@ def test_planning_again_changes_nothing(scan: list[tuple[Path, Path]], out: Path
     """A plan over its own result is itself."""
     first = list(plan(scan, out, ".png", {}))
     assert list(plan(scan, out, ".png", {str(s): str(t) for s, t in first})) == first
+
+
+def paged(
+    sources: list[tuple[str, str]], out: str | Path, page: int, ledger: dict[str, str], suffix: str
+) -> list[tuple[str, str]]:
+    """Each page named, and put into the ``ledger`` before the next; what was named, in order."""
+
+    def held(places: Sequence[str]) -> list[str]:
+        asked = {place.casefold() for place in places}
+        return [target for target in ledger.values() if target.casefold() in asked]
+
+    named: list[tuple[str, str]] = []
+    for start in range(0, len(sources), page):
+        known = dict(ledger)
+        given = assign(sources[start : start + page], out, suffix, known=known, held=held)
+        named += [*given]
+        ledger |= dict(named)
+    return named
+
+
+trees = st.lists(files, min_size=1, max_size=3).map("/".join)
+far = st.lists(st.tuples(st.sampled_from(["s3://a", "s3://b", "/c"]), trees), max_size=12)
+
+
+@given(far, st.sampled_from(["s3://out", Path("/out")]), suffixes, st.integers(1, 5))
+def test_page_by_page_no_two_to_one(
+    found: list[tuple[str, str]], out: str | Path, suffix: str, page: int
+) -> None:
+    """However many are named at once, in any order: a name of its own for each, its tree kept.
+
+    Named again, also in another order and by other pages, each keeps it.
+    """
+    sources = [(f"{root}/{relative}", relative) for root, relative in found]
+    ledger: dict[str, str] = {}
+    named = dict(paged(sources, out, page, ledger, suffix))
+    assert named.keys() == dict(sources).keys()
+    assert len({target.casefold() for target in named.values()}) == len(named)
+    for source, relative in sources:
+        folder, _, name = named[source].rpartition("/")
+        assert Path(folder) == Path(str(join(out, relative))).parent
+        assert name.startswith(Path(relative).stem)
+        assert name.endswith(suffix)
+    assert dict(paged(sources[::-1], out, 6 - page, dict(ledger), suffix)) == named
+
+
+def test_a_page_leaves_photos_where_they_are(tmp_path: Path) -> None:
+    """A name that is barred is given to nobody, not even to who had it; then come the numbers."""
+    barred = {spot(str(tmp_path / name)) for name in ("a.png", "a.jpg.png", "a.jpg-2.png")}
+    [(_, target)] = assign(
+        [("s3://in/a.jpg", "a.jpg")],
+        tmp_path,
+        ".png",
+        known={"s3://in/a.jpg": str(tmp_path / "a.png")},
+        held=lambda places: [place for place in places if place.endswith("-3.png")],
+        barred=barred,
+    )
+    assert target == str(tmp_path / "a.jpg-4.png")
 
 
 def test_names_in_the_order_of_preference(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from portrayer.jobs.backend import Watch
 from portrayer.jobs.record import JSON, Counts, Item, Job, State
 from portrayer.jobs.runner import Event, Runner
 from portrayer.jobs.store import Store
+from portrayer.jobs.transaction import Transaction
 
 LONG = 20.0  # seconds in which all that a test waits for comes about
 
@@ -80,21 +81,20 @@ class Asked(Store):
         self.nothing, self.refused = threading.Semaphore(0), threading.Semaphore(0)
         super().__init__(path)
 
-    def claim(self, *jobs: str) -> tuple[Job, Item] | None:
-        with self.counted():
-            claimed = super().claim(*jobs)
-        if claimed is None:
-            self.nothing.release()
-        return claimed
-
-    def complete(self, item: Item, result: Mapping[str, JSON]) -> bool:
-        with self.counted():
-            return super().complete(item, result)
-
     @contextmanager
-    def counted(self) -> Iterator[None]:
+    def together(self) -> Iterator[Transaction]:
         try:
-            yield
+            with super().together() as transaction:
+                claim = transaction.claim
+
+                def counted(*jobs: str) -> tuple[Job, Item] | None:
+                    claimed = claim(*jobs)
+                    if claimed is None:
+                        self.nothing.release()
+                    return claimed
+
+                transaction.claim = counted  # type: ignore[method-assign]
+                yield transaction
         except OutputError:
             self.refused.release()
             raise

@@ -86,7 +86,9 @@ def test_an_image_has_a_python_that_the_package_takes(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [*sorted(path for path in DEPLOY.rglob("*") if path.is_file()), ROOT / "docs" / "server.md"], ids=lambda p: p.name
+    "path",
+    [*sorted(p for p in DEPLOY.rglob("*") if p.is_file()), ROOT / "docs" / "server.md"],
+    ids=lambda p: p.name,
 )
 def test_every_setting_that_is_named_exists(path: Path) -> None:
     """PORTRAYER_<FIELD> and PORTRAYER_SERVER_<FIELD>, and nothing that sounds like them."""

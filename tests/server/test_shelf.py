@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from portrayer.errors import OutputError
 from portrayer.image import files
-from portrayer.jobs.backend import Watch, unwatched
+from portrayer.jobs.backend import LocalBackend, Watch, unwatched
 from portrayer.jobs.record import JSON, Item, Job, State
 from portrayer.server.backend import ShelfBackend
 from portrayer.server.refusal import DiskFull
@@ -147,7 +147,9 @@ class Late:
 def test_what_is_written_after_its_job_was_removed_goes_too(shelf: Shelf) -> None:
     """A photo in its last stage does not bring back the folder of a job that was purged."""
     kept(shelf)
-    ShelfBackend(shelf, Late(lambda: shelf.drop("j"))).run(job(), item(shelf), unwatched)
+    ShelfBackend(shelf, LocalBackend(Late(lambda: shelf.drop("j")))).run(
+        job(), item(shelf), unwatched
+    )
     assert not [path for path in shelf.root.rglob("*") if path.is_file() or path.name == "j"]
 
 
@@ -159,7 +161,7 @@ def test_what_is_written_while_its_job_is_removed_goes_too(shelf: Shelf) -> None
             for number in range(1, 300):  # that take their time to go
                 shelf.photo("j", f"{number:06}").touch()
             both = Barrier(2)
-            backend = ShelfBackend(shelf, Late(both.wait))
+            backend = ShelfBackend(shelf, LocalBackend(Late(both.wait)))
             written = pool.submit(backend.run, job(), item(shelf), unwatched)
             both.wait()
             shelf.drop("j")
@@ -171,7 +173,9 @@ def test_what_is_written_while_its_job_is_removed_goes_too(shelf: Shelf) -> None
 def test_what_is_written_to_a_job_that_is_there_stays(shelf: Shelf) -> None:
     """Also when another was removed."""
     kept(shelf)
-    ShelfBackend(shelf, Late(lambda: shelf.drop("other"))).run(job(), item(shelf), unwatched)
+    ShelfBackend(shelf, LocalBackend(Late(lambda: shelf.drop("other")))).run(
+        job(), item(shelf), unwatched
+    )
     assert shelf.result("j", "000000.png").read_bytes() == b"result"
     assert shelf.photo("j", "000000").read_bytes() == b"photo"
 
@@ -180,5 +184,5 @@ def test_no_photo_is_begun_on_a_full_disk(tmp_path: Path) -> None:
     """It fails with the reason, and alone: the rest of the disk is the ledger's."""
     full = Shelf(tmp_path, 1 << 60)
     with pytest.raises(OutputError, match="the disk is full"):
-        ShelfBackend(full, Late(lambda: None)).run(job(), item(full), unwatched)
+        ShelfBackend(full, LocalBackend(Late(lambda: None))).run(job(), item(full), unwatched)
     assert not full.folder("j").exists()

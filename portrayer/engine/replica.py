@@ -24,10 +24,11 @@ REGROW = 32  # batches that must succeed at a lowered limit before it is raised 
 
 @dataclass(slots=True)
 class Loaded:
-    """A model on the device. ``limit``: the largest batch that real memory has allowed, since one
-    of ``failed`` samples did not fit.
+    """A model on the device, as ``spec`` says. ``limit``: the largest batch that real memory has
+    allowed, since one of ``failed`` samples did not fit.
     """
 
+    spec: ModelSpec
     model: Any
     cost: Cost
     limit: int
@@ -71,7 +72,8 @@ class Replica:
     def prepare(self, name: str) -> None:
         """Have the model on the device, with its cost measured.
 
-        The least recently used idle models make room for it. Where another replica of the same
+        One that has become another under its name is loaded anew, once it is idle. The least
+        recently used idle models make room for it. Where another replica of the same
         budget holds what is missing, it is not loaded, and can be later. Raises
         :class:`OutOfMemory` where weights and one sample do not fit the budget even alone,
         whatever :mod:`portrayer.models` says of bad weights and the device of itself.
@@ -80,10 +82,12 @@ class Replica:
             self.device.enter()
             self._entered = True
         self._uses += 1
+        spec = self._spec(name)
+        if name in self.loaded and self._outdated(self.loaded[name], spec):
+            self._drop(name)
         if name in self.loaded:
             self.loaded[name].used = self._uses
             return
-        spec = self._spec(name)
         self._make_room(2 * spec.weights.bytes)  # half precision on disk, at most twice in use
         model, size = self._retrying(lambda: self.device.load(spec, self.budget.total))
         self._fits(name, size)
@@ -92,7 +96,7 @@ class Replica:
                 return
         cost = self._retrying(lambda: self.device.measure(model))
         self._fits(name, size + cost.of(self.device.padded(1)))
-        self.loaded[name] = Loaded(model, cost, self.device.largest(model), used=self._uses)
+        self.loaded[name] = Loaded(spec, model, cost, self.device.largest(model), used=self._uses)
 
     def reserve(self, name: str, waiting: int, sharing: int = 1) -> int:
         """Reserve memory for samples of a prepared model: one in ``sharing`` of those ``waiting``.
@@ -209,6 +213,9 @@ class Replica:
         if not self._running and since is not None:
             self._busy = over + self._clock() - since, None
 
+    def _outdated(self, entry: Loaded, spec: ModelSpec) -> bool:
+        return entry.spec != spec and not entry.running
+
     def _limited(self, entry: Loaded) -> str:
         """Why a batch is no larger than the model's limit."""
         largest = self.device.largest(entry.model)
@@ -252,9 +259,12 @@ class Replica:
         idle = [(e.used, n) for n, e in self.loaded.items() if not e.running and n != keep]
         if not idle:
             return False
-        del self.loaded[min(idle)[1]]  # the budget has the bytes back when the model dies
-        self.device.free()
+        self._drop(min(idle)[1])
         return True
+
+    def _drop(self, name: str) -> None:
+        del self.loaded[name]  # the budget has the bytes back when the model dies
+        self.device.free()
 
 
 def _arrays(samples: Sequence[Array | None], vectors: Sequence[Array | None]) -> list[Array | None]:

@@ -51,8 +51,8 @@ OURS = (
         ),
         side=352,
     ),
-    _face("face-detector", "detector:Detector", DETECTOR, 640, "map"),
-    _face("face-detector-close", "detector:Detector", DETECTOR, 320, "map"),
+    _face("face-detector", "detector:Detector", DETECTOR, 640, "cells"),
+    _face("face-detector-close", "detector:Detector", DETECTOR, 320, "cells"),
     _face(
         "face-landmarks",
         "landmarker:Landmarker",
@@ -75,7 +75,7 @@ OURS = (
             script="train/restorer.py",
         ),
         256,
-        "map",
+        "change",
     ),
 )
 
@@ -122,7 +122,7 @@ def following(like: ModelSpec, name: str, file: Path, folder: Path) -> ModelSpec
     graph = file.suffix.lower() == ".onnx"
     if like.graph is not None and not graph:
         raise InputError(f"{like.name} is an ONNX graph, and {str(file)!r} is none")
-    return _follow(like, name, f"{name}{ENDINGS[graph]}", str(file.absolute()), 0, folder)
+    return _follow(like, name, f"{name}{ENDINGS[graph]}", "", str(file.absolute()), 0, folder)
 
 
 def _own(name: str, folder: Path) -> ModelSpec:
@@ -132,15 +132,18 @@ def _own(name: str, folder: Path) -> ModelSpec:
         there = ", ".join((*CATALOG, *own(folder)))
         raise UnknownModel(f"no model is called {name!r} (there are: {there})")
     file = f"{name}{ENDINGS[known.graph]}"
-    return _follow(CATALOG[known.like], name, file, known.source, known.bytes, folder)
+    sha256, source = known.source_sha256, known.source
+    return _follow(CATALOG[known.like], name, file, sha256, source, known.bytes, folder)
 
 
 def _follow(
-    like: ModelSpec, name: str, file: str, source: str, bytes: int, folder: Path
+    like: ModelSpec, name: str, file: str, sha256: str, source: str, bytes: int, folder: Path
 ) -> ModelSpec:
-    """``source``: the file it came from, or its address: what brings it again."""
+    """``source``: the file it came from, or its address: what brings it again; ``sha256`` of that,
+    which tells one model of this name from the next.
+    """
     url = source if "://" in source else Path(source).absolute().as_uri()
-    weights = Weights(file, "", bytes, "your own", source, (url,), folder=folder)
+    weights = Weights(file, sha256, bytes, "your own", source, (url,), folder=folder)
     row = replace(like, name=name, like=like.name, weights=weights)
     if file.endswith(ENDINGS[True]):
         return replace(row, build="", graph=like.graph or Graph())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,10 +20,11 @@ from portrayer.errors import (
     InputError,
     ModelError,
     OutputError,
+    PortrayerError,
     WeightsMismatch,
 )
 from portrayer.image import files
-from portrayer.models import checkpoint, interface, receipt, runtime, weights
+from portrayer.models import checkpoint, claim, interface, receipt, runtime, weights
 from portrayer.models.model import build
 from portrayer.models.receipt import Receipt
 from portrayer.models.spec import ModelSpec
@@ -42,15 +44,16 @@ def add(spec: ModelSpec, path: Path, *, consented: bool = False) -> Receipt:
         found = _checked(spec, path, source)
     except ChecksumMismatch as error:
         raise ChecksumMismatch(f"{error.reason}; --name keeps it as a model of your own") from error
-    if spec.graph is None:
-        return _install(spec, path, source, found, agreed)
-    # A copy is tried: beside the file there may lie what it needs, which would not come along.
-    copy = weights.place(spec.weights).with_suffix(".given")
-    try:
-        _copy(path, copy)
-        return _install(spec, copy, source, found, agreed)
-    finally:
-        copy.unlink(missing_ok=True)
+    with _alone(spec):
+        if spec.graph is None:
+            return _install(spec, path, source, found, agreed)
+        # A copy is tried: beside the file there may lie what it needs, which would not come along.
+        copy = _copied(spec)
+        try:
+            _copy(path, copy)
+            return _install(spec, copy, source, found, agreed)
+        finally:
+            _drop(copy)
 
 
 def pull(
@@ -62,28 +65,24 @@ def pull(
 ) -> Receipt:
     """Fetch a model and install it; one that is there and whole stays as it is.
 
-    Goes on where an earlier try was stopped; the next address is tried where one fails. ``net``:
-    the mirror, the proxy, and whether anything may be fetched; None for the settings' own. Raises
-    as :func:`add` does, :class:`DownloadFailed`, and :class:`ChecksumMismatch` for a file that is
-    not the published one, or not the one that was pinned.
+    Goes on where an earlier try was stopped; the next address is tried where one fails, or has
+    another file. ``net``: the mirror, the proxy, and whether anything may be fetched; None for the
+    settings' own. Raises as :func:`add` does, :class:`DownloadFailed`, and
+    :class:`ChecksumMismatch` for a file that is not the published one, or not the one that was
+    pinned.
     """
     agreed, known = _agreed(spec, consented), installed(spec)
-    weights.verify.cache_clear()  # as it lies there now
     with suppress(ModelError):
         return receipt.read(receipt.beside(weights.verify(spec.weights)))
     if spec.graph is not None:
         runtime.onnxruntime()  # told before anything is fetched
-    part = _part(spec)
-    url = _fetched(spec, part, progress, net or settings.load())
     pinned = known.source_sha256 if known is not None and "://" in known.source else ""
-    try:
-        found = _checked(spec, part, url, pinned)
-        made = _install(spec, part, url, found, agreed)
-    except (ChecksumMismatch, WeightsMismatch):  # of no use; a full disk keeps it for another try
-        _forget(spec)
-        raise
-    _forget(spec)
-    return made
+
+    def install(part: Path, url: str) -> Receipt:
+        return _install(spec, part, url, _checked(spec, part, url, pinned), agreed)
+
+    with _alone(spec):
+        return _fetched(spec, install, progress, net or settings.load())
 
 
 def remove(spec: ModelSpec) -> None:
@@ -92,20 +91,13 @@ def remove(spec: ModelSpec) -> None:
     """
     _brought(spec)
     path, part = weights.place(spec.weights), _part(spec)
-    there = [
-        each
-        for each in (path, receipt.beside(path), part, weights.unfinished(part))
-        if each.is_file()
-    ]
-    if not there:
+    every = path, receipt.beside(path), part, _copied(spec)
+    if not any(each.is_file() for each in (*every, weights.unfinished(part))):
         raise InputError(f"{spec.name} is not installed")
-    try:
-        for each in there:
-            each.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{error.filename} cannot be removed: {error.strerror}") from error
-    finally:
-        weights.verify.cache_clear()
+    with _alone(spec):
+        for each in every:
+            _drop(each)
+        _forget(part)
 
 
 def installed(spec: ModelSpec) -> Receipt | None:
@@ -142,26 +134,38 @@ def _brought(spec: ModelSpec) -> None:
 
 
 def _fetched(
-    spec: ModelSpec, part: Path, progress: weights.Progress, net: settings.Settings
-) -> str:
-    """The address that the part was fetched from, whole."""
-    failures = []
+    spec: ModelSpec,
+    install: Callable[[Path, str], Receipt],
+    progress: weights.Progress,
+    net: settings.Settings,
+) -> Receipt:
+    """From the first address that has the right file."""
+    part, failures = _part(spec), list[PortrayerError]()
     for url in weights.addresses(spec.weights, net.mirror):
         before, _, total = weights.begun(url, part)
         if net.offline and not url.startswith("file:") and not 0 < before == total:
             continue
         try:
             weights.download(url, part, progress, net.proxy)
-            return url
+            made = install(part, url)
         except DownloadFailed as error:
             if weights.begun(url, part)[0] > before:
                 raise  # another address would begin anew
-            failures.append(str(error))
-    raise DownloadFailed(
-        "; ".join(failures)
-        or f"{spec.name} is not here, and nothing is fetched offline: "
-        f"`portrayer models add FILE --like {spec.like or spec.name}` takes a file that you have"
-    )
+            failures.append(error)
+        except (ChecksumMismatch, WeightsMismatch) as error:
+            _forget(part)  # of no use; a full disk keeps it for another try
+            failures.append(error)
+        else:
+            _forget(part)
+            return made
+    if not failures:
+        raise DownloadFailed(
+            f"{spec.name} is not here, and nothing is fetched offline: `portrayer models add FILE "
+            f"--like {spec.like or spec.name}` takes a file that you have"
+        )
+    # That one had another file says more than that one had none.
+    worst = next((each for each in failures if not isinstance(each, DownloadFailed)), failures[0])
+    raise type(worst)("; ".join(each.reason for each in failures)) from worst
 
 
 def _there(path: Path, source: str) -> None:
@@ -211,8 +215,7 @@ def _install(spec: ModelSpec, file: Path, source: str, source_sha256: str, agree
     made.write(receipt.beside(path))
     if spec.like:  # it may have been of the other kind before
         for ending in {".onnx", ".safetensors"} - {path.suffix}:
-            path.with_suffix(ending).unlink(missing_ok=True)
-    weights.verify.cache_clear()
+            _drop(path.with_suffix(ending))
     return made
 
 
@@ -258,10 +261,25 @@ def _part(spec: ModelSpec) -> Path:
     return weights.place(spec.weights).with_suffix(".part")
 
 
-def _forget(spec: ModelSpec) -> None:
-    part = _part(spec)
-    for each in (part, weights.unfinished(part)):
-        each.unlink(missing_ok=True)
+def _copied(spec: ModelSpec) -> Path:
+    return weights.place(spec.weights).with_suffix(".given")
+
+
+def _alone(spec: ModelSpec) -> AbstractContextManager[None]:
+    """No other process brings or removes this model meanwhile."""
+    return claim.held(weights.unfinished(_part(spec)), spec.name)
+
+
+def _forget(part: Path) -> None:
+    _drop(part)
+    weights.forget(part)
+
+
+def _drop(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{str(path)!r} cannot be removed: {error.strerror or error}") from error
 
 
 def _now() -> str:

@@ -106,13 +106,15 @@ def fits(
     spec: ModelSpec, outputs: Sequence[str], found: Sequence[int], wanted: Sequence[int]
 ) -> None:
     """:class:`WeightsMismatch` where what came out is not of the shape that is wanted, 0 being any
-    number.
+    number but none.
     """
-    if len(found) == len(wanted) and all(w in (0, f) for w, f in zip(wanted, found, strict=True)):
+    same = (f > 0 and w in (0, f) for w, f in zip(wanted, found, strict=False))
+    if len(found) == len(wanted) and all(same):
         return
-    names = ", ".join(map(repr, outputs))
+    names, sizes = ", ".join(map(repr, outputs)), ", ".join(map(str, found))
     raise mismatch(
-        spec, f"its output {names} has shape ({_sizes(found)}), it should have ({_sizes(wanted)})"
+        spec,
+        f"its output {names} has shape ({sizes}), it should have ({_sizes(wanted)})",
     )
 
 

@@ -165,6 +165,8 @@ class OnnxModel:
         if self._interface.vector is not None:
             vectors = chance.standard_normal((2, self._width), np.float32)
         alone, beside = self._forward(_part(samples, 1, 1), _part(vectors, 1, 1))
+        if not np.isfinite(alone).all():
+            raise interface.mismatch(self.spec, "of a picture of noise it makes what is no number")
         around = [beside]
         if self.single:
             return around

@@ -29,16 +29,16 @@ def _sigmoid_minmax(logits: Tensor) -> Tensor:
     return _minmax(torch.sigmoid(logits.float()))
 
 
-def _map(planes: Tensor) -> Tensor:
+def _planes(planes: Tensor) -> Tensor:
     return planes.float().permute(0, 2, 3, 1).contiguous()
 
 
 def _unit(planes: Tensor) -> Tensor:
-    return _map(planes).clamp(0, 1)
+    return _planes(planes).clamp(0, 1)
 
 
 def _picture(planes: Tensor) -> Tensor:
-    return (_map(planes) / 2 + 0.5).clamp(0, 1)
+    return (_planes(planes) / 2 + 0.5).clamp(0, 1)
 
 
 def _as_it_is(raw: Tensor) -> Tensor:
@@ -78,7 +78,8 @@ OUTPUTS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "matte": _matte,
     "minmax": _minmax,
     "sigmoid-minmax": _sigmoid_minmax,
-    "map": _map,
+    "cells": _planes,
+    "change": _planes,
     "points": _as_it_is,
     "picture": _picture,
     "unit": _unit,
@@ -89,10 +90,11 @@ OUTPUTS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 ``alpha``: logits (N, 1, S, S) to (N, S, S) in 0..1. ``matte``: (N, 1, S, S) in 0..1 to (N, S, S),
 clamped. ``minmax``: the same, each sample stretched to 0..1; a flat one stays flat.
-``sigmoid-minmax``: the same, of logits. ``map``: (N, C, h, w) to (N, h, w, C), as they are.
-``points``: (N, P, 3), as they are. ``picture``: RGB (N, 3, S, S) in about -1..1 to (N, S, S, 3) in
-0..1, clamped. ``unit``: the same, of 0..1. ``vector``: (N, D), as it is. ``yunet``: (N, anchors,
-16), class, object, box and five points of each cell at strides 8, 16 and 32, to (N, anchors, 15):
+``sigmoid-minmax``: the same, of logits. ``cells``: (N, 15, h, w), an eighth of the side, to
+(N, h, w, 15), as they are. ``change``: RGB (N, 3, S, S) to (N, S, S, 3), as it is. ``points``:
+(N, 473, 3), as they are. ``picture``: RGB (N, 3, S, S) in about -1..1 to (N, S, S, 3) in 0..1,
+clamped. ``unit``: the same, of 0..1. ``vector``: (N, D), as it is. ``yunet``: (N, anchors, 16),
+class, object, box and five points of each cell at strides 8, 16 and 32, to (N, anchors, 15):
 score, box (x, y, width, height) and points (x, y) in pixels of the square.
 """
 
@@ -100,8 +102,9 @@ score, box (x, y, width, height) and points (x, y) in pixels of the square.
 def raw_shape(rule: str, side: int) -> tuple[int, ...]:
     """What a rule takes, for a square of ``side``, without N; 0 where any number will do."""
     return {
-        "map": (0, 0, 0),
-        "points": (0, 3),
+        "cells": (15, side // 8, side // 8),
+        "change": (3, side, side),
+        "points": (473, 3),
         "picture": (3, side, side),
         "unit": (3, side, side),
         "vector": (0,),

@@ -168,10 +168,14 @@ class Profile:
 
     The runtime hands out no statistics of its arenas, but writes them down beside every node it
     ran when it is asked for a profile. They are of this session alone, however busy the process is.
+    :class:`ModelError` where they cannot be written down.
     """
 
     def __init__(self) -> None:
-        self._folder = TemporaryDirectory(prefix="portrayer-", ignore_cleanup_errors=True)
+        try:
+            self._folder = TemporaryDirectory(prefix="portrayer-", ignore_cleanup_errors=True)
+        except OSError as error:
+            raise _unmeasured(error) from error
 
     def __enter__(self) -> Profile:
         return self
@@ -185,7 +189,17 @@ class Profile:
 
     def read(self, session: Any) -> Trial:
         """Of every run so far, in their order."""
-        return _trial(json.loads(Path(session.end_profiling()).read_text("utf-8")))
+        try:
+            return _trial(json.loads(Path(session.end_profiling()).read_text("utf-8")))
+        except (OSError, ValueError) as error:  # cut short, where the disk was full
+            raise _unmeasured(error) from error
+
+
+def _unmeasured(error: Exception) -> ModelError:
+    return ModelError(
+        f"what memory a model takes cannot be measured ({type(error).__name__}): have TMPDIR name "
+        "a folder with a few MiB to write to"
+    )
 
 
 def _trial(events: Sequence[Mapping[str, Any]]) -> Trial:

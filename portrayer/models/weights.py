@@ -6,6 +6,7 @@ import hashlib
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache, partial
 from http.client import HTTPException
 from importlib import resources
@@ -60,20 +61,29 @@ def locate(weights: Weights) -> Path:
     return path
 
 
-@lru_cache
 def verify(weights: Weights) -> Path:
     """The file, once its sha256 is the catalogue's, or its receipt's where the user brought it;
-    :class:`ChecksumMismatch` otherwise.
+    :class:`ChecksumMismatch` otherwise. One that was right is read again when it has changed.
     """
     path = locate(weights)
     if weights.shipped:
         sha256, source = weights.sha256, "the catalogue"
     else:
         sha256, source = receipt.read(receipt.beside(path)).sha256, "its receipt"
+    try:
+        now = path.stat()
+    except OSError as error:
+        raise DownloadFailed(f"{path} cannot be read: {error.strerror or error}") from error
+    _prove(path, sha256, source, (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns))
+    return path
+
+
+@lru_cache
+def _prove(path: Path, sha256: str, source: str, stamp: tuple[int, ...]) -> None:
+    """As :func:`verify`; ``stamp``: what is another number in a file that was written since."""
     found = digest(path)
     if found != sha256:
         raise ChecksumMismatch(f"{path} has sha256 {found[:12]}..., {source} says {sha256[:12]}...")
-    return path
 
 
 def digest(path: Path, kind: str = "sha256") -> str:
@@ -148,15 +158,19 @@ def download(
         raise OutputError(f"{str(part)!r} cannot be written: {error.strerror or error}") from error
     if total and here != total:
         if here > total:
-            mark.unlink(missing_ok=True)  # two wrote at once: neither can go on
-        raise DownloadFailed(
-            f"{url} ended after {_size(here)} of {_size(total)}; {AGAIN}"
-        )
+            forget(part)  # two wrote at once: neither can go on
+        raise DownloadFailed(f"{url} ended after {_size(here)} of {_size(total)}; {AGAIN}")
 
 
 def unfinished(part: Path) -> Path:
     """The note beside ``part`` that says what it is the beginning of: URL, validator, size."""
     return part.with_name(f"{part.name}.txt")
+
+
+def forget(part: Path) -> None:
+    """Nothing is known of ``part`` any more: its note is emptied, as others may hold the file."""
+    with suppress(OSError):
+        unfinished(part).write_bytes(b"")
 
 
 def begun(url: str, part: Path) -> tuple[int, str, int]:

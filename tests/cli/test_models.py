@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from portrayer.cli import main
-from portrayer.models import catalog, weights
+from portrayer.models import catalog
 from tests.models import graphs
 from tests.models.conftest import nets
 from tests.models.origin import (
@@ -23,6 +23,7 @@ from tests.models.origin import (
     Origin,
     cuts,
     cutter,
+    inside,
     published,
     runs,
     small,
@@ -179,6 +180,29 @@ def test_a_model_of_ones_own(folder: Path, tmp_path: Path, origin: Origin) -> No
     assert portrayer("models", "licence", "mine").code == USAGE
 
 
+def test_a_model_of_ones_own_anew(folder: Path, tmp_path: Path) -> None:
+    """The name of one's own says what it is: another file of it, of either kind, takes its place;
+    what is fetched again is the file that was added."""
+    files = [tmp_path / name for name in ("one.pth", "two.onnx", "three.pth")]
+    files[0].write_bytes(torch_file(tensors(0)))
+    files[1].write_bytes(graphs.picture(8, planes=3, squash="Tanh"))
+    files[2].write_bytes(torch_file(tensors(1)))
+    fine(portrayer("models", "add", files[0], "--like", "small", "--name", "mine"))
+    one = catalog.spec("mine")
+    for file in files[1:]:
+        fine(portrayer("models", "add", file, "--like", "mine"))
+        assert inside(folder) == {f"mine{'.onnx' if 'two' in file.name else '.safetensors'}"} | {
+            "mine.json"
+        }
+    assert runs(catalog.spec("mine"), seed=1)
+    assert catalog.spec("mine") != one, "who has the first loaded sees that it is another"
+    files[2].write_bytes(torch_file(tensors(2)))
+    (folder / "mine.safetensors").write_bytes(b"damaged")
+    wrong = portrayer("models", "pull", "mine")
+    assert wrong.code == ENVIRONMENT
+    assert "has sha256" in wrong.complaint()
+
+
 def test_other_weights_of_a_network(folder: Path, tmp_path: Path) -> None:
     """They run beside the first."""
     for name, seed in (("small", 0), ("mine", 1)):
@@ -283,7 +307,6 @@ def test_verify_finds_the_damaged_one(folder: Path, given: Path) -> None:
     path = folder / "small.safetensors"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    weights.verify.cache_clear()  # a process trusts what it has checked
     damaged = portrayer("models", "verify")
     assert damaged.code == ENVIRONMENT
     assert b"damaged" in damaged.out.splitlines()[-1]
@@ -299,6 +322,8 @@ WRONG = [
     (("add", "given.pth", "--like", "small", "--name", "bound"), USAGE, "is in the catalogue"),
     (("add", "given.pth", "--like", "small", "--name", "A B"), USAGE, "'A B' is no name"),
     (("add", "given.pth", "--like", "u2net", "--name", "a"), USAGE, "u2net is an ONNX graph"),
+    (("add", "given.pth", "--like", "small", "--name", "lite"), USAGE, "'lite' is taken"),
+    (("add", "given.pth", "--like", "small", "--name", "mesh"), USAGE, "'mesh' is taken"),
     (("add", "text.pth", "--like", "u2net"), ENVIRONMENT, "--name keeps it as a model of your own"),
     (("add", "small", "none.pth"), USAGE, "none.pth cannot be read: No such file"),
     (("add", "small", "text.pth"), ENVIRONMENT, "text.pth cannot be read: it is cut short"),
@@ -331,4 +356,4 @@ def test_one_clear_line(
     wrong = portrayer("models", *command)
     assert wrong.code == code
     assert line in wrong.complaint()
-    assert not folder.exists()
+    assert inside(folder) == set()

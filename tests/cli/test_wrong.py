@@ -112,24 +112,20 @@ def damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     content[-1000] ^= 1
     copy.write_bytes(content)
     monkeypatch.setattr(weights, "locate", lambda _: copy)
-    weights.verify.cache_clear()
     return copy
 
 
 def test_damaged_weights_are_told_by_every_command(room: Path, damaged: Path) -> None:
     """One turned bit: nothing is cut out with it, no photo is called failed, doctor knows why."""
-    try:
-        for arguments in (("a.jpg", "-o", "cut.png"), ("folder", "-o", "out")):
-            wrong = portrayer("matte", *arguments)
-            assert wrong.code == ENVIRONMENT
-            assert "the file is damaged or not the published one" in wrong.complaint()
-        assert tree(room / "out") == set()
-        assert not (room / "cut.png").exists()
-        doctor = portrayer("doctor", "--json")
-        assert (doctor.code, doctor.report["ready"]) == (ENVIRONMENT, False)
-        assert b"damaged" in portrayer("models").out
-    finally:
-        weights.verify.cache_clear()
+    for arguments in (("a.jpg", "-o", "cut.png"), ("folder", "-o", "out")):
+        wrong = portrayer("matte", *arguments)
+        assert wrong.code == ENVIRONMENT
+        assert "the file is damaged or not the published one" in wrong.complaint()
+    assert tree(room / "out") == set()
+    assert not (room / "cut.png").exists()
+    doctor = portrayer("doctor", "--json")
+    assert (doctor.code, doctor.report["ready"]) == (ENVIRONMENT, False)
+    assert b"damaged" in portrayer("models").out
     with pytest.MonkeyPatch.context() as again:
         again.setattr(weights, "locate", LOCATE)
         assert portrayer("matte", "folder", *OUT).code == 0  # installed again: it goes on

@@ -219,7 +219,7 @@ def test_a_provider_that_runs_one_at_a_time(
 
 def test_out_of_memory_halves_the_batch(tmp_path: Path) -> None:
     """A graph of which only one sample fits answers every one of many."""
-    plain = row("greedy", output="map")
+    plain = row("greedy", output="change")
     there = graphs.installed(plain, tmp_path, greedy(8, 5))
     budget = Budget(GIB)
     device = CpuDevice("float32")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,27 @@ def run(replica: Replica, name: str, count: int, wanted: int | None = None) -> i
         results = replica.finish(replica.launch(name, list(samples), size))
         np.testing.assert_array_equal(results, answers(name, samples))
     return size
+
+
+def test_a_name_that_has_become_another_model() -> None:
+    """It is loaded anew, once nothing of the old one runs; what runs is finished by the old one."""
+    rows = {"a:50": spec("a:50")}
+    one = Replica(FakeDevice(asynchronous=True), Budget(GIB), rows.__getitem__)
+    one.prepare("a:50")
+    first = one.loaded["a:50"].model
+    running = one.launch("a:50", list(pictures(1)), one.reserve("a:50", 1))
+    rows["a:50"] = replace(rows["a:50"], peak=True)
+    one.prepare("a:50")
+    assert one.loaded["a:50"].model is first
+    one.finish(running)
+    one.prepare("a:50")
+    assert one.loaded["a:50"].spec == rows["a:50"]
+    kept = one.loaded["a:50"]
+    one.prepare("a:50")
+    assert one.loaded["a:50"] is kept
+    del first, kept
+    one.close()
+    assert one.budget.reserved == 0
 
 
 names = st.sampled_from(["a:50", "b:100", "c:200", "d:300"])

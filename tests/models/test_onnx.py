@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from portrayer.errors import ModelError, WeightsMismatch
 from portrayer.models import runtime
 from portrayer.models.onnx import OnnxModel, joined, load
-from portrayer.models.runtime import CPU, Place, place
+from portrayer.models.runtime import CPU, Place, Profile, place
 from portrayer.models.spec import Graph, ModelSpec, Weights
 
 from . import graphs
@@ -117,7 +118,7 @@ def test_a_graph_of_one_and_a_graph_of_many_agree(made: Made) -> None:
 
 def test_pictures_are_normalised_with_the_rows_own_numbers(made: Made) -> None:
     """The graph sees (x - mean) / std of RGB, channels first."""
-    row = replace(ROW, side=2, mean=(10, 20, 30), std=(1, 2, 4), output="map")
+    row = replace(ROW, side=2, mean=(10, 20, 30), std=(1, 2, 4), output="change")
     seen = made(row, eye(2))(np.full((1, 2, 2, 3), (11, 22, 38), np.uint8))
     np.testing.assert_allclose(seen[0, 0, 0], [1, 1, 2], rtol=1e-6)
 
@@ -141,7 +142,7 @@ def test_a_graph_may_want_blue_first(made: Made) -> None:
 
 def test_a_dark_sample_is_spread_by_its_own_brightest_value(made: Made) -> None:
     """Each to 0..255, whatever its neighbours are; a black one stays black."""
-    row = replace(ROW, side=2, mean=PLAIN, std=ONE, peak=True, output="map")
+    row = replace(ROW, side=2, mean=PLAIN, std=ONE, peak=True, output="change")
     given = np.zeros((3, 2, 2, 3), np.uint8)
     given[1, 0, 0], given[2, 0, 0] = (10, 20, 40), (255, 0, 51)
     seen = made(row, eye(2))(given)
@@ -162,11 +163,11 @@ def test_half_precision_graphs_are_fed_and_read(made: Made) -> None:
 @pytest.mark.parametrize("constant", [0.0, 0.5, 1.0])
 def test_a_constant_input_is_what_the_row_says(constant: float, made: Made) -> None:
     """A graph's further inputs are filled in their own type, and have their effect."""
-    row = replace(ROW, output="map", graph=Graph(constants=(("weight", constant),)))
+    row = replace(ROW, output="change", graph=Graph(constants=(("weight", constant),)))
     given = graphs.picture(SIDE, planes=3, squash="", constants=["weight"], batch="n")
     whole = graphs.picture(SIDE, planes=3, squash="", batch="n")
     found = made(row, given)(pictures(1))
-    expected = made(replace(ROW, output="map"), whole)(pictures(1)) * constant
+    expected = made(replace(ROW, output="change"), whole)(pictures(1)) * constant
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -221,7 +222,7 @@ def test_a_graph_that_cannot_take_many_is_found_out(graph: Callable[[], bytes], 
     """What a graph says of its batch is tried: where many give another answer, or none, it gets one
     at a time.
     """
-    model = made(replace(ROW, output="map"), graph())
+    model = made(replace(ROW, output="change"), graph())
     assert model.single
     assert np.array_equal(model(pictures(3))[1:2], model(pictures(3)[1:2]))
 
@@ -232,6 +233,27 @@ def image(shape: Any, name: str = "x", kind: int = TensorProto.FLOAT) -> bytes:
         [value(name, shape, kind)],
         [value("y", None if shape is None else shape)],
     )
+
+
+def nothing() -> bytes:
+    """A vector of any length, which is none."""
+    bounds = {"start": 0, "end": 0, "axis": 1}
+    return blob(
+        [node("Flatten", ["x"], ["flat"]), node("Slice", ["flat", *bounds], ["y"])],
+        [value("x", ("n", 3, SIDE, SIDE))],
+        [value("y", ("n", "length"))],
+        [numpy_helper.from_array(np.array([at], np.int64), name) for name, at in bounds.items()],
+    )
+
+
+def not_a_number() -> bytes:
+    """Logarithms of what is negative."""
+    nodes = [
+        node("ReduceL2", ["x"], ["long"], axes=[1]),
+        node("Neg", ["long"], ["below"]),
+        node("Log", ["below"], ["y"]),
+    ]
+    return blob(nodes, [value("x", ("n", 3, SIDE, SIDE))], [value("y", ("n", 1, SIDE, SIDE))])
 
 
 def swapped(width: int = 16) -> bytes:
@@ -261,6 +283,15 @@ MISFITS = {
         r"'output' .*\(1, 1, 32, 32\).*\(1, 3, 32, 32\)",
     ),
     "any side": (ROW, image(("n", 3, "h", "w")), r"'y' .*\(1, 3, 32, 32\).*\(1, 1, 32, 32\)"),
+    "empty vector": (
+        replace(ROW, output="vector"),
+        nothing(),
+        r"'y' has shape \(1, 0\), it should have \(1, any\)",
+    ),
+    "cells": (replace(ROW, output="cells"), graphs.picture(SIDE), r"'output' .*\(1, 15, 4, 4\)"),
+    "change": (replace(ROW, output="change"), graphs.picture(SIDE), r"'output' .*\(1, 3, 32, 32\)"),
+    "points": (replace(ROW, output="points"), graphs.picture(SIDE), r"'output' .*\(1, 473, 3\)"),
+    "no number": (ROW, not_a_number(), "of a picture of noise it makes what is no number"),
     "vector out": (replace(ROW, output="vector"), graphs.picture(SIDE), r"'output' .*\(1, any\)"),
     "detector": (
         replace(ROW, side=64, output="yunet", graph=Graph(outputs=graphs.YUNET[:3])),
@@ -345,7 +376,7 @@ def test_numbers_from_outside_the_file(where: str, made: Made, tmp_path: Path) -
         [tensor],
     )
     with pytest.raises(WeightsMismatch, match="cannot be run"):
-        made(replace(ROW, output="map"), given)
+        made(replace(ROW, output="change"), given)
 
 
 def greedy(power: int, squares: int = 3) -> bytes:
@@ -370,8 +401,8 @@ def greedy(power: int, squares: int = 3) -> bytes:
 def test_memory_is_measured(made: Made) -> None:
     """What a graph fills while it runs is seen, for one sample and for two."""
     light, heavy = (
-        made(replace(ROW, output="map"), eye()),
-        made(replace(ROW, output="map"), greedy(7)),
+        made(replace(ROW, output="change"), eye()),
+        made(replace(ROW, output="change"), greedy(7)),
     )
     (_, thin), _ = light.peaks
     (one, few), (two, many) = heavy.peaks
@@ -385,8 +416,8 @@ def test_memory_is_measured(made: Made) -> None:
 def test_memory_that_is_not_there(made: Made) -> None:
     """What does not fit is a MemoryError, and the model goes on afterwards."""
     with pytest.raises(MemoryError, match=r"stub\.onnx"):
-        made(replace(ROW, output="map"), greedy(24))
-    model = made(replace(ROW, output="map"), greedy(7))
+        made(replace(ROW, output="change"), greedy(24))
+    model = made(replace(ROW, output="change"), greedy(7))
     samples = pictures(30)
     with pytest.raises(MemoryError):
         model(samples)
@@ -397,7 +428,7 @@ def test_an_arena_of_a_device_that_ran_out_is_not_used_again(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There the session is opened anew at the next run, and gives what it gave."""
-    model = made(replace(ROW, output="map"), greedy(7))
+    model = made(replace(ROW, output="change"), greedy(7))
     monkeypatch.setitem(runtime.ARENAS, CPU, "cpu:0")
     before, session = model(pictures(2)), model._session
     with pytest.raises(MemoryError):
@@ -406,9 +437,43 @@ def test_an_arena_of_a_device_that_ran_out_is_not_used_again(
     assert model._session is not session
 
 
+def test_a_temporary_folder_that_is_not_there(
+    made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is needed to measure is said in one line; a full one as well."""
+    with monkeypatch.context() as gone:
+        gone.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+        with pytest.raises(ModelError, match=r"cannot be measured .*TMPDIR") as caught:
+            made(ROW, eye())
+    assert "\n" not in str(caught.value)
+    path = made(ROW, graphs.picture(SIDE))._path
+    with Profile() as profile:
+        session = profile.open(path, Place(CPU))
+        cut = tmp_path / "cut.json"
+        cut.write_text("[")
+        monkeypatch.setattr(session, "end_profiling", lambda: str(cut))
+        with pytest.raises(ModelError, match=r"cannot be measured .*TMPDIR"):
+            profile.read(session)
+
+
+@pytest.mark.parametrize("given", [b"no graph", graphs.picture(64), not_a_number()])
+def test_nothing_temporary_stays(
+    given: bytes, made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of a graph that is loaded, nor of one that is refused."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = set(tmp_path.rglob("*"))
+    made(ROW, graphs.picture(SIDE))
+    with pytest.raises(WeightsMismatch):
+        made(ROW, given)
+    gc.collect()
+    left = {path.name for path in set(tmp_path.rglob("*")) - before}
+    assert not [name for name in left if name.startswith("portrayer-") or "run" in name]
+
+
 def test_two_that_do_not_fit_cost_twice_one(made: Made) -> None:
     """Where one sample fits and two do not, one is the measure of both, and many may be tried."""
-    model = made(replace(ROW, output="map"), greedy(8, 5))
+    model = made(replace(ROW, output="change"), greedy(8, 5))
     (_, one), (_, two) = model.peaks
     assert two == 2 * one > 4 * 4**8
     assert not model.single
@@ -468,7 +533,9 @@ OFFERED = [
 def test_the_provider_follows_the_device(
     device: str, there: tuple[str, ...], chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of what the installed runtime offers; never a GPU where the CPU was asked for."""
+    """Of what the installed runtime offers; no CUDA where the CPU was asked for, but DirectML, for
+    which torch has no device, where its runtime was installed.
+    """
     offers(monkeypatch, *there)
     assert place(device).provider == chosen
 

@@ -16,7 +16,8 @@ RULES = {
     "matte": ((2, 1, 4, 4), (2, 4, 4), (0, 1)),
     "minmax": ((2, 1, 4, 4), (2, 4, 4), (0, 1)),
     "sigmoid-minmax": ((2, 1, 4, 4), (2, 4, 4), (0, 1)),
-    "map": ((2, 15, 4, 3), (2, 4, 3, 15), (-40, 40)),
+    "cells": ((2, 15, 4, 3), (2, 4, 3, 15), (-40, 40)),
+    "change": ((2, 3, 4, 4), (2, 4, 4, 3), (-40, 40)),
     "points": ((2, 473, 3), (2, 473, 3), (-40, 40)),
     "picture": ((2, 3, 4, 4), (2, 4, 4, 3), (0, 1)),
     "unit": ((2, 3, 4, 4), (2, 4, 4, 3), (0, 1)),
@@ -52,7 +53,7 @@ def test_what_a_rule_takes(rule: str) -> None:
 def test_a_map_is_as_it_was() -> None:
     """Channels go last; no value changes."""
     raw = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
-    made = OUTPUTS["map"](raw)
+    made = OUTPUTS["cells"](raw)
     assert all(torch.equal(made[..., c], raw[:, c]) for c in range(3))
 
 

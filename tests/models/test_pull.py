@@ -5,6 +5,7 @@ should be.
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -150,6 +151,53 @@ def test_two_that_fetch_at_once(folder: Path, origin: Origin) -> None:
     assert installed.pull(spec).source_sha256 == SHA256
 
 
+def test_one_process_at_a_time(folder: Path, tmp_path: Path, origin: Origin) -> None:
+    """While one fetches a model, no other fetches, adds or removes it, and the first is not
+    disturbed; other models are nobody's business.
+    """
+    spec, other = small(folder, origin.url), cutter(folder)
+    graph = graphs.write(tmp_path / "given.onnx", GRAPH)
+    weight = graphs.write(tmp_path / "given.pth", torch_file(tensors(1)))
+    said = []
+
+    def meanwhile(here: int, total: int) -> None:
+        for act in (installed.pull, installed.remove, lambda spec: installed.add(spec, weight)):
+            with pytest.raises(OutputError, match=r"another portrayer .* small") as caught:
+                act(spec)
+            said.append(str(caught.value))
+        installed.add(other, graph)
+
+    assert installed.pull(spec, progress=meanwhile).source_sha256 == SHA256
+    assert len(said) >= 3
+    assert inside(folder) == WHOLE | KEPT
+    assert (origin.asked, runs(spec), cuts(other)) == ([""], True, True)
+    installed.remove(spec)
+    assert inside(folder) == KEPT
+
+
+def test_another_process_is_seen(folder: Path, origin: Origin) -> None:
+    """And its end, whatever it was: what it had is gone on with."""
+    spec = small(folder, origin.url)
+    origin.cut = 1000
+    broken(spec)
+    note = weights.unfinished(folder / "small.part")
+    code = (
+        "import sys, pathlib; from portrayer.models import claim\n"
+        "with claim.held(pathlib.Path(sys.argv[1]), 'small'): print('held', flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(note)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(OutputError, match="wait until it is done"):
+            installed.pull(spec)
+        process.kill()
+    origin.cut = None
+    assert installed.pull(spec).source_sha256 == SHA256
+    assert origin.asked == ["", "bytes=1000-"]
+
+
 def test_a_part_from_elsewhere_in_the_file(folder: Path, origin: Origin) -> None:
     """A server that sends another part than the rest is told, and what is here stays as it is."""
     spec = small(folder, origin.url)
@@ -223,7 +271,6 @@ def test_the_first_hash_is_pinned(folder: Path, origin: Origin) -> None:
     spec = small(folder, origin.url)
     made = installed.pull(spec)
     (folder / "small.safetensors").write_bytes(b"damaged")
-    weights.verify.cache_clear()
     origin.content = torch_file(tensors(1))
     with pytest.raises(ChecksumMismatch):
         installed.pull(spec)
@@ -312,6 +359,26 @@ def test_what_is_published_is_held_to(kind: str, folder: Path, graph: Origin) ->
 def _pulled(spec: ModelSpec) -> ModelSpec:
     installed.pull(spec)
     return spec
+
+
+@pytest.mark.parametrize("wrong", [b"<html>Sign in</html>", graphs.picture(64)])
+def test_a_wrong_file_is_no_reason_to_give_up(wrong: bytes, folder: Path, graph: Origin) -> None:
+    """Published or not, a file that is not the model, or not the published one, is passed over;
+    where every address has such a one each is named, and the mismatch is what is raised.
+    """
+    sha = hashlib.sha256(GRAPH).hexdigest()
+    with published(wrong) as page, published(GRAPH) as mirror:
+        for at, row in enumerate(({}, {"sha": sha})):
+            spec = cutter(folder / str(at), page.url, mirror.url, **row)
+            assert installed.pull(spec).source == mirror.url
+            assert inside(folder / str(at)) == KEPT
+            assert cuts(spec)
+        graph.status, mirror.content = 404, wrong
+        spec = cutter(folder / "none", graph.url, page.url, mirror.url, sha=sha)
+        with pytest.raises(ChecksumMismatch) as caught:
+            installed.pull(spec)
+        assert [url in str(caught.value) for url in spec.weights.urls] == [True] * 3
+        assert inside(folder / "none") == set()
 
 
 def test_what_moved_is_found_at_the_next_address(folder: Path, graph: Origin) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,12 +28,10 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder where weights lie instead of in the package."""
     monkeypatch.setattr(weights, "locate", lambda row: tmp_path / row.file)
-    weights.verify.cache_clear()
-    yield tmp_path
-    weights.verify.cache_clear()
+    return tmp_path
 
 
 def row(path: Path) -> ModelSpec:

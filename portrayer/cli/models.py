@@ -73,8 +73,8 @@ def add(
     spec, path = _spec(like or before[0]), Path(last)
     if task not in ("", spec.task):
         raise InputError(f"{spec.name} is for {spec.task!r}, and not for {task!r}")
-    if name not in ("", spec.name):
-        spec = following(spec, name, path, load().models)
+    if spec.like or name not in ("", spec.name):
+        spec = following(spec, _free(name or spec.name), path, load().models)
     _told(spec, installed.add(spec, path, consented=_consented(spec, yes)))
 
 
@@ -181,6 +181,19 @@ def _spec(name: str, folder: Path | None = None) -> ModelSpec:
     from portrayer.settings import load
 
     return spec(name, folder or load().models)
+
+
+def _free(name: str) -> str:
+    """The name, once no task calls a network of its own so: that would be the one chosen by it."""
+    from portrayer.tasks import TASKS, choosing
+    from portrayer.tasks.options import options
+
+    for task in TASKS.values():
+        for option in options(task.options):
+            if isinstance(option.choices, choosing.Names) and name in option.choices.rows:
+                what = f"{name!r} is taken: it is a {option.name} of {task.name}"
+                raise InputError(f"{what}; give your own model another name")
+    return name
 
 
 def _needs(spec: ModelSpec) -> tuple[str, ...]:

@@ -185,7 +185,7 @@ def test_every_mode_and_restorer_is_a_row() -> None:
     fields = {o: Enhancement.__dataclass_fields__[o].metadata["choices"] for o in ("mode", "model")}
     assert fields == {"mode": tuple(MODES), "model": tuple(RESTORERS)}
     for row in RESTORERS.values():
-        assert spec(row.model).output == ("map" if row.adds else "picture")
+        assert spec(row.model).output == ("change" if row.adds else "picture")
 
 
 @pytest.mark.parametrize("name", ["gfpgan-1.4", "codeformer"])

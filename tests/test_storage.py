@@ -45,7 +45,9 @@ def test_a_url_is_taken_apart_and_put_together_like_a_path(key: str) -> None:
     assert storage.place(url) == storage.absolute(url) == url
     assert storage.place(str(path)) == path
     assert storage.within(url, "s3://bucket")
+    assert storage.within(url, "S3://bucket/"), "a scheme has no letter case"
     assert not storage.within(url, "s3://buck")
+    assert not storage.within(url, "gs://bucket")
     assert not storage.within(path, Path("/bucket"))
 
 
@@ -56,6 +58,19 @@ def test_of_the_web_the_name_is_in_the_path() -> None:
     assert storage.name("https://host/") == "host"
     assert storage.said(url) == "https://host/album/a%20b.jpg"
     assert storage.said("s3://b/what?.jpg") == "s3://b/what?.jpg"
+    assert storage.said("https://me:word@host/a@b.jpg") == "https://host/a@b.jpg"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:word@host/a.jpg", "http://[/a.jpg?word", "http:///a.jpg?word"]
+)
+def test_an_address_that_cannot_be_asked(url: str) -> None:
+    """Is refused before anything is sent, in one line that tells no password."""
+    for look in (storage.check, storage.read, storage.entry):
+        with pytest.raises(InputError) as caught:
+            look(url)
+        assert "word" not in str(caught.value).replace("a password", "")
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("relative", ["a.png", "/etc/a.png", "//a.png", "sub//a.png"])
@@ -120,6 +135,7 @@ def test_a_path_is_read_and_written_as_ever(tmp_path: Path) -> None:
         ("s3://", "names no bucket"),
         ("gs://bucket/a.jpg", r"pip install 'portrayer\[gs\]'"),
         ("memory://in/gone.jpg", "cannot be read: it does not exist"),
+        ("memory://my-bucket/container/gone.jpg", "cannot be read: it does not exist"),
     ],
 )
 def test_a_url_that_cannot_be_read(url: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,11 +185,14 @@ class Answers(BaseHTTPRequestHandler):
         self.send_response(code)
         if code == 302:
             self.send_header("Location", "/200/there.jpg")
-        self.send_header("Content-Length", "5")
+        if "chunked" in self.path:
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Content-Length", "500" if "broken" in self.path else "5")
         self.send_header("ETag", '"five"')
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(b"photo")
+            self.wfile.write(b"5\r\nphoto" if "chunked" in self.path else b"photo")
 
     def do_HEAD(self) -> None:
         if "signed" in self.path:
@@ -220,6 +239,15 @@ def test_photos_of_the_web() -> None:
             storage.write(f"{host}/200/a.png", b"x")
     with pytest.raises(CapacityError, match="Connection refused"):
         storage.read(f"{host}/200/a.jpg")
+
+
+def test_a_photo_that_broke_off_is_no_photo() -> None:
+    """However its length was to be known: it is for another try, and not for the decoder."""
+    with web() as host:
+        for name in ("broken", "chunked"):
+            with pytest.raises(CapacityError, match="cannot be read now") as caught:
+                storage.read(f"{host}/200/{name}.jpg")
+            assert verdict(caught.value, RUN) is Verdict.AGAIN
 
 
 def test_an_object_is_no_folder() -> None:

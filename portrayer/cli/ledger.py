@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,15 +13,6 @@ from portrayer.settings import ledgers
 from portrayer.storage import Place, is_url
 
 LEDGER = Path(".portrayer") / "jobs.sqlite"
-
-KNOWN = """
-SELECT source, target FROM item WHERE job = ? AND source IN (SELECT value FROM json_each(?))
-"""
-
-HELD = """
-SELECT target FROM item WHERE job IN (SELECT id FROM job)
-AND target COLLATE NOCASE IN (SELECT value FROM json_each(?))
-"""
 
 
 class Ledger(Store):
@@ -46,14 +36,6 @@ class Ledger(Store):
     def keep(self, paths: Iterable[str]) -> None:
         """Remember photos that are read."""
         self.names |= {path: fold(os.path.basename(path)) for path in paths}
-
-    def known(self, job: str, sources: Sequence[str]) -> dict[str, str]:
-        """Source to target of those of them that the job has."""
-        return dict(self._read(KNOWN, (job, json.dumps(sources))))
-
-    def held(self, places: Sequence[str]) -> list[str]:
-        """Targets of any job that are one of these places, letter case aside."""
-        return [target for (target,) in self._read(HELD, (json.dumps(places),))]
 
 
 def ledger_of(output: Place) -> Path:

@@ -74,10 +74,11 @@ def _again(store: Ledger, request: Request) -> None:
 
 
 def _read_here(store: Ledger, requests: Sequence[Request]) -> set[str]:
-    """Where the photos lie that results may meet: on this machine, or named one by one."""
+    """Where the photos lie that results may meet: on one machine with them, or named one by one."""
     barred: set[str] = set()
     for request in requests:
-        found = (str(path) for path, _ in find(request))
+        here = not is_url(request.output or Path())
+        found = (str(path) for path, _ in (find(request) if here else ()))
         while page := list(islice(found, PAGE)):
             barred.update(map(spot, set(page) - set(store.held(page))))
         named = (absolute(place) for place in request.inputs or () if not is_folder(place))

@@ -56,7 +56,7 @@ class RayBackend:
             CapacityError: the cluster does not answer, or has nothing of what is asked for.
             ModelError: its nodes cannot do the work.
         """
-        self._kept: OrderedDict[tuple[str, int], Any] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._grid = Grid(where)
         try:
             self._crew = Crew(self._grid, settings, opened)
@@ -133,13 +133,15 @@ class RayBackend:
         if not storage.is_url(errand.source):
             yield storage.read(Path(errand.source))
         for path in (*errand.pictures, *errand.beside):
-            key = path, os.stat(path).st_mtime_ns
+            key = path, storage.signature(Path(path))
             kept = self._kept.get(key)
             if kept is None:
                 kept = self._kept[key] = self._grid.keep(storage.read(Path(path)))
             yield kept
-        while len(self._kept) > KEPT:
             with suppress(KeyError):  # another thread was faster
+                self._kept.move_to_end(key)
+        while len(self._kept) > KEPT:
+            with suppress(KeyError):
                 self._kept.popitem(last=False)
 
 

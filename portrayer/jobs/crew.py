@@ -14,7 +14,7 @@ import portrayer
 from portrayer.engine.answer import Stats
 from portrayer.errors import CapacityError, EngineClosed, ModelError, PortrayerError
 from portrayer.jobs.backend import Files
-from portrayer.jobs.grid import Fallen, Grid, Lost, Share, more
+from portrayer.jobs.grid import PARTING, Fallen, Grid, Lost, Share, last, more
 from portrayer.jobs.seats import Seat, Seats
 from portrayer.jobs.worker import Birth, Worker
 from portrayer.settings import Server, Settings
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 LOOK = 2.0  # seconds between two looks at the cluster
 OPENING = 120.0  # seconds for the first worker to be there
 BARREN = 60.0  # seconds without any worker after which nobody waits for one any more
+RETURN = 180.0  # seconds for one that died to be there again
 ASKED = 1.0  # seconds for an answer beside the work
 
 
@@ -40,15 +41,16 @@ class Crew:
         self._seats = Seats()
         self._shares: dict[Seat, Share] = {}
         self._figures: dict[Seat, Stats] = {}
-        self._looked: set[str] = set()  # nodes that have had their workers
+        self._hired: Counter[str] = Counter()  # workers that each node has had
         self._refusal: PortrayerError | None = None
         self._over, self._wished = Event(), False
         self._hire()
-        if not self._shares:
+        if not self._hired:
             cpu = _kind(settings) in ("auto", "cpu") and not settings.require_gpu
             what = "core" if cpu else "GPU"
             raise CapacityError(f"the cluster has no node with a {what} to give")
-        Thread(target=self._tend, name="portrayer-crew", daemon=True).start()
+        self._keeper = Thread(target=self._tend, name="portrayer-crew", daemon=True)
+        self._keeper.start()
         try:
             self._meet(monotonic() + OPENING)
         except BaseException:
@@ -67,12 +69,12 @@ class Crew:
         return self._seats.taken(wanted, alone=alone)
 
     def token(self, seat: Seat) -> str:
-        """Which process the worker is, once it is there; "" where it will not be.
+        """Which process the worker is, once it is there; "" where it is not in time: it is lost.
 
         Unlike :meth:`fallen` this waits.
         """
         try:
-            birth: Birth = self._grid.ask(seat.worker, "birth")
+            birth: Birth = self._grid.ask(seat.worker, "birth", RETURN)
         except (Fallen, Lost, PortrayerError):
             self.lost(seat)
             return ""
@@ -119,12 +121,13 @@ class Crew:
                     found = self._grid.ask(seat.worker, "figures", ASKED)
                 except (Fallen, Lost, PortrayerError, RuntimeError):
                     continue
-                if found is not None:
+                if found is not None and seat in self._shares:
                     self._figures[seat] = found
 
     def close(self) -> None:
         """End the workers. Twice is harmless."""
         self._over.set()
+        self._keeper.join(PARTING)  # or it might hire meanwhile
         self._seats.end(EngineClosed("the cluster was left"))
         if self._wished:
             self._grid.wish(())
@@ -141,9 +144,11 @@ class Crew:
             self.look()
 
     def _hire(self) -> None:
-        """Workers for the nodes that have none yet."""
+        """A worker for each share that has had none; one that was lost gets no other."""
+        there: Counter[str] = Counter()
         for share in self._grid.shares(self._settings):
-            if share.node in self._looked:
+            there[share.node] += 1
+            if there[share.node] <= self._hired[share.node]:
                 continue
             # One more than the pipeline works on, so that the bytes of the next are there.
             room = 1 + (self._settings.workers or share.cores + (2 if share.gpus else 1))
@@ -157,10 +162,10 @@ class Crew:
                 share.sharers,
             )
             seat = Seat(share.name, room, worker)
+            self._hired[share.node] += 1
             self._shares[seat] = share
             self._seats.add(seat)
             self._await(seat)
-        self._looked |= {share.node for share in self._shares.values()}
 
     def _await(self, seat: Seat) -> None:
         """Have it take items as soon as it is there."""
@@ -172,12 +177,14 @@ class Crew:
         except (Fallen, Lost):
             return self.lost(seat)
         except (PortrayerError, RuntimeError) as error:
-            refusal = error if isinstance(error, PortrayerError) else ModelError(str(error))
+            refusal = error if isinstance(error, PortrayerError) else ModelError(last(error))
         else:
             if birth.refusal is None and birth.version == portrayer.__version__:
                 return self._seats.set_up(seat)
             versions = f"Portrayer {birth.version}, and this is {portrayer.__version__}"
             refusal = birth.refusal or ModelError(f"{seat.node} has {versions}: install the same")
+        if self._over.is_set():
+            return
         log.warning("%s takes no part: %s", seat.node, refusal)
         self._refusal = refusal
         self.lost(seat)
@@ -188,15 +195,16 @@ class Crew:
         while not self._over.wait(LOOK):
             try:
                 self._hire()
-            except (CapacityError, ConnectionError, RuntimeError) as error:
-                log.warning("the cluster cannot be looked at: %s", error)
-            if self._shares:
+            except Exception as error:  # whatever it is, those who wait need this thread
+                log.warning("the cluster cannot be looked at: %s", last(error))
+            there = bool(self._shares)
+            if any(seat.up for seat in self._seats.all):
                 manned = monotonic()
                 self.look()
-            elif self._refusal is not None:
+            elif self._refusal is not None and not there:
                 self._seats.end(self._refusal)
-            elif monotonic() - manned > BARREN:
-                line = "the cluster has lost its last node: run again to go on when it has another"
+            elif monotonic() - manned > (RETURN if there else BARREN):
+                line = "the cluster has no worker any more: run again to go on when it has another"
                 self._seats.end(EngineClosed(line))
             waiting = self._seats.waiting
             if waiting and waited and not self._wished and self._grid.grows:

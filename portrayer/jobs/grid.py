@@ -10,11 +10,11 @@ import signal
 import socket
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
-from time import sleep
+from time import monotonic, sleep
 from typing import Any, Self
 
 from portrayer.errors import CapacityError, EngineClosed, InvalidOption, ModelError
@@ -75,7 +75,7 @@ class Grid:
             CapacityError: there is no such cluster, or it does not answer.
         """
         self._kind, _, number = checked(where).partition(":")
-        self._ray = ray = _ray()
+        self._package, self._left = _ray(), False
         self._names: dict[str, str] = {}
         wish: dict[str, Any] = {"address": where, "log_to_driver": False, "logging_level": "error"}
         if self._kind == "local":
@@ -86,7 +86,7 @@ class Grid:
         heard = signal.getsignal(signal.SIGTERM)
         try:
             with warnings.catch_warnings(action="ignore"):  # what matters is raised
-                ray.init(**wish)
+                self._ray.init(**wish)
         except Exception as error:
             raise CapacityError(_refused(where, error)) from error
         finally:
@@ -102,7 +102,8 @@ class Grid:
 
     def shares(self, settings: Settings) -> list[Share]:
         """What workers would get of the nodes there are now: one a GPU, else one a node's cores."""
-        rows = [node for node in self._ray.nodes() if node["Alive"]]
+        with self._told(CapacityError) as ray:
+            rows = [node for node in ray.nodes() if node["Alive"]]
         found: list[tuple[Mapping[str, Any], int, int]] = []
         for row in rows:
             cores, gpus = (int(row["Resources"].get(name, 0)) for name in ("CPU", "GPU"))
@@ -132,7 +133,8 @@ class Grid:
             "max_concurrency": calls + 1,  # and a word beside them
             "scheduling_strategy": NodeAffinitySchedulingStrategy(share.node, soft=False),
         }
-        return self._ray.remote(**options)(kind).remote(*arguments)
+        with self._told(CapacityError) as ray:
+            return ray.remote(**options)(kind).remote(*arguments)
 
     def call(self, worker: Any, method: str, *arguments: object) -> Any:
         """What a worker answers.
@@ -141,26 +143,33 @@ class Grid:
             Fallen, Lost: it does not any more.
             EngineClosed: the cluster does not.
         """
-        return self._got(getattr(worker, method).remote(*arguments))
+        with self._told() as ray:
+            return ray.get(getattr(worker, method).remote(*arguments))
 
     def ask(self, worker: Any, method: str, seconds: float | None = None) -> Any:
         """What it answers beside its work; waits while its process is being started anew.
 
         Raises as :meth:`call`, but :class:`Fallen` only where there are ``seconds``: after these.
         """
-        while (
-            True
-        ):  # Ray itself asks again only where it is told of each call, which clients cannot
+        end = math.inf if seconds is None else monotonic() + seconds
+        # Ray itself asks again only where it is told of each call, which clients cannot.
+        while True:
+            left = None if seconds is None else max(0.0, end - monotonic())
             try:
-                return self._got(getattr(worker, method).remote(), seconds)
+                with self._told() as ray:
+                    return ray.get(getattr(worker, method).remote(), timeout=left)
             except Fallen:
-                if seconds is not None:
+                if monotonic() + AGAIN > end:
                     raise
                 sleep(AGAIN)
 
     def keep(self, blob: bytes) -> Any:
-        """Bytes that travel to each node once, as an argument of many calls."""
-        return self._ray.put(blob)
+        """Bytes that travel to each node once, as an argument of many calls.
+
+        Raises :class:`CapacityError` where there is no room, :class:`EngineClosed` as :meth:`call`.
+        """
+        with self._told(CapacityError) as ray:
+            return ray.put(blob)
 
     def leave(self, worker: Any) -> None:
         """End a worker that has nothing to do: it removes what it has on the node's disk."""
@@ -182,7 +191,8 @@ class Grid:
 
     def close(self) -> None:
         """Leave it; one that was started here ends. Twice is harmless."""
-        self._ray.shutdown()
+        self._left = True
+        self._package.shutdown()
 
     def __enter__(self) -> Self:
         return self
@@ -200,20 +210,30 @@ class Grid:
         except OSError as error:
             raise CapacityError(_refused(where, error)) from error
 
-    def _got(self, answer: Any, seconds: float | None = None) -> Any:
-        errors = self._ray.exceptions
+    @property
+    def _ray(self) -> Any:
+        """The package. Asked again by a thread that is late, it would start a cluster by itself."""
+        if self._left:
+            raise EngineClosed("the cluster was left")
+        return self._package
+
+    @contextmanager
+    def _told(self, family: type[Exception] = Fallen) -> Iterator[Any]:
+        """The package, its errors told as :meth:`call` says; ``family`` instead of Fallen."""
+        ray = self._ray
+        errors = ray.exceptions
         gone = (errors.ActorDiedError, errors.ActorUnschedulableError, errors.NodeDiedError)
         try:
-            return self._ray.get(answer, timeout=seconds)
+            yield ray
         except errors.RayTaskError as error:
             raise RuntimeError(str(error)) from None
         except gone as error:
             if getattr(error, "actor_init_failed", False):
-                said = _last(error)
+                said = last(error)
                 raise ModelError(f"a node cannot run this version of Portrayer: {said}") from error
             raise Lost(_first(error)) from error
         except errors.RayError as error:
-            raise Fallen(_first(error)) from error
+            raise family(_first(error)) from error
         except (ConnectionError, OSError) as error:
             line = f"the cluster does not answer any more ({_first(error)}): run again to go on"
             raise EngineClosed(line) from error
@@ -275,7 +295,8 @@ def _first(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
 
 
-def _last(error: Exception) -> str:
+def last(error: Exception) -> str:
+    """The last line of what it says: of a traceback, the error."""
     return next(reversed(str(error).strip().splitlines()), type(error).__name__)[:300]
 
 

@@ -16,6 +16,16 @@ PAGE = 500  # rows read at a time, so that no walk over a long job keeps a snaps
 Values: TypeAlias = Sequence[object] | Mapping[str, object]
 """What a query's ``?`` or ``:name`` stand for."""
 
+KNOWN = """
+SELECT source, target FROM item WHERE job = ? AND source IN (SELECT value FROM json_each(?))
+"""
+
+# By way of the jobs, so that the index of each job's targets is used.
+HELD = """
+SELECT target FROM item WHERE job IN (SELECT id FROM job)
+AND target COLLATE NOCASE IN (SELECT value FROM json_each(?))
+"""
+
 
 class Reading(ABC):
     """The questions; :class:`~portrayer.jobs.store.Store` has the file that answers them."""
@@ -109,3 +119,11 @@ class Reading(ABC):
     def targets(self, job: str) -> dict[str, str]:
         """Source to target of every item the job has; empty if there is no such job yet."""
         return dict(self._read("SELECT source, target FROM item WHERE job = ?", (job,)))
+
+    def known(self, job: str, sources: Sequence[str]) -> dict[str, str]:
+        """Source to target of those of them that the job has."""
+        return dict(self._read(KNOWN, (job, json.dumps(sources))))
+
+    def held(self, places: Sequence[str]) -> list[str]:
+        """Targets of any job that are one of these places, the case of a-z aside."""
+        return [target for (target,) in self._read(HELD, (json.dumps(places),))]

@@ -18,6 +18,7 @@ from portrayer.jobs.record import Counts, Failure, Item, Job
 from portrayer.jobs.store import Store
 from portrayer.jobs.transaction import Transaction
 from portrayer.jobs.verdict import RUN, SERVICE, Verdict, verdict
+from portrayer.storage import said
 
 __all__ = ["Event", "Runner"]
 
@@ -210,15 +211,16 @@ class Runner:
         except Canceled:
             self._ledger(lambda ledger: ledger.release(item))  # not if the ledger says canceled
         except PortrayerError as error:
-            said = verdict(error, SERVICE if self._serving else RUN)
-            if said is Verdict.STOP:
+            judged = verdict(error, SERVICE if self._serving else RUN)
+            if judged is Verdict.STOP:
                 self.stop()  # first, or a neighbour would claim what is released
                 self._ledger(lambda ledger: ledger.release(item))
                 raise
-            failure, again = Failure(error.code, str(error)), said is Verdict.AGAIN
+            failure, again = Failure(error.code, str(error)), judged is Verdict.AGAIN
             self._settle(flight, lambda ledger: ledger.fail(item, failure, again=again))
         except Exception as error:
-            log.exception("internal error: item %d of job %s, %s", item.id, job.id, item.source)
+            source = said(item.source)
+            log.exception("internal error: item %d of job %s, %s", item.id, job.id, source)
             # Its words may be many lines, of whatever they were about: they are for the log.
             failure = Failure("internal", f"internal error ({type(error).__name__}): see the log")
             self._settle(flight, lambda ledger: ledger.fail(item, failure))

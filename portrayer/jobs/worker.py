@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -127,16 +128,19 @@ class Worker:
         result, error, code = answered(self._files, errand.task, options, source, target)
         if isinstance(error, OutputError) and isinstance(target, Path):
             raise OSError(code, error.reason)
+        if error is not None and not all(map(os.path.exists, places.values())):
+            raise OSError(errno.ENOENT, "what it needs besides was removed for others'")
         return Answer(result, error, code, () if error else _read(out))
 
     def _keep(self, path: str, blob: bytes) -> str:
         """Where a picture lies that many photos want: it is written, and decoded, once for all."""
         place = self._folder / f"{sha256(blob).hexdigest()[:32]}{Path(path).suffix}"
+        self._kept.pop(str(place), None)
+        self._kept[str(place)] = None  # the last to go
         if not place.exists():
             part = place.with_name(uuid4().hex)
             part.write_bytes(blob)
             part.replace(place)
-        self._kept[str(place)] = None
         for old in list(self._kept)[:-KEPT]:
             self._kept.pop(old, None)
             Path(old).unlink(missing_ok=True)

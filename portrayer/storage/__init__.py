@@ -85,7 +85,9 @@ def check(place: Place, *, output: bool = False) -> None:
     there = ", ".join(f"{each}://" for each in objects.STORES if each != "memory")
     if scheme in WEB and output:
         raise InputError(f"results cannot go to {scheme}://: name a folder, or one of {there}")
-    if scheme in WEB or not is_url(place):
+    if scheme in WEB:
+        return web.check(str(place))
+    if not is_url(place):
         return
     if scheme not in objects.STORES:
         raise InputError(f"{place}: use a path, https:// or one of {there}")
@@ -102,10 +104,10 @@ def read(place: Place) -> bytes:
     where its store does not answer now.
     """
     with told(place, "read", InputError):
+        check(place)
         if scheme_of(place) in WEB:
             return web.fetched(str(place))
         if is_url(place):
-            check(place)
             return bytes(objects.store(scheme_of(place)).cat_file(key_of(place)))
         return Path(place).read_bytes()
 

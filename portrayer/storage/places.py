@@ -37,8 +37,10 @@ def absolute(place: Place) -> Place:
 
 
 def said(place: Place) -> str:
-    """As it is told: without what follows a ``?`` of the web, which may be a key to it."""
-    return str(place).partition("?")[0] if scheme_of(place) in WEB else str(place)
+    """As it is told: of the web without what may be a key to it, behind ``?`` or before ``@``."""
+    if scheme_of(place) not in WEB:
+        return str(place)
+    return re.sub(r"(?<=://)[^/?#]*@", "", str(place)).partition("?")[0]
 
 
 def name(place: Place) -> str:
@@ -75,9 +77,9 @@ def join(root: Place, relative: str) -> Place:
 
 def within(place: Place, root: Place) -> bool:
     """Whether a URL lies below another, or is that; false where one is a path."""
-    if not (is_url(place) and is_url(root)):
+    if not (is_url(place) and is_url(root)) or scheme_of(place) != scheme_of(root):
         return False
-    return f"{str(place).rstrip('/')}/".startswith(f"{str(root).rstrip('/')}/")
+    return f"{key_of(place).rstrip('/')}/".startswith(f"{key_of(root).rstrip('/')}/")
 
 
 def matte_of(place: Place) -> Place:

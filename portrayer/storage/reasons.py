@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from portrayer.errors import CapacityError, InputError, PortrayerError
-from portrayer.storage.places import Place, said, scheme_of
+from portrayer.storage.places import Place, key_of, said, scheme_of
 
 CREDENTIALS = {
     "s3": "run `aws configure`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
@@ -16,7 +16,8 @@ CREDENTIALS = {
     "az": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
 
-_PASSING = re.compile("Timeout|Connect|gaierror")  # in the name of an error's class
+# In the name of an error's class; the later ones are of an answer that broke off.
+_PASSING = re.compile("Timeout|Connect|gaierror|Incomplete|Payload|Streaming|ServiceRe")
 _ANONYMOUS = re.compile("Credential|Authentication")
 
 
@@ -32,7 +33,7 @@ def told(place: Place, verb: str, family: type[InputError]) -> Iterator[None]:
         if _passing(error):
             line = f"{line} now: {_line(error)}: check the network and try again"
             raise CapacityError(line) from error
-        raise family(f"{line}: {_reason(scheme_of(place), error)}") from error
+        raise family(f"{line}: {_reason(place, error)}") from error
 
 
 def _passing(error: Exception) -> bool:
@@ -47,12 +48,14 @@ def _passing(error: Exception) -> bool:
     return any(_PASSING.search(kind) for kind in kinds)
 
 
-def _reason(scheme: str, error: Exception) -> str:
+def _reason(place: Place, error: Exception) -> str:
+    scheme = scheme_of(place)
     if not scheme:  # a file: the system says it well
         return _line(error)
     code = getattr(error, "code", None)
     if isinstance(error, FileNotFoundError) or code in (404, 410):
-        bucket = re.search("bucket|container", str(error), re.IGNORECASE)
+        said_of_it = str(error).replace(key_of(place).rstrip("/"), "")  # names may say anything
+        bucket = re.search("bucket|container", said_of_it, re.IGNORECASE)
         return "there is no such bucket" if bucket else "it does not exist"
     if isinstance(error, PermissionError) or code in (401, 403):
         return f"no permission ({_line(error)})"

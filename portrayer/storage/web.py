@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import errno
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
+
+from portrayer.errors import InputError
+from portrayer.storage.places import said
 
 LARGEST = 1 << 30  # bytes of a photo; the web may send without end
 TIMEOUT = 30.0  # seconds in which it has to answer
+
+
+def check(url: str) -> None:
+    """Raises :class:`InputError` where it is no address, or one that tells a password."""
+    try:
+        host = urlsplit(url).netloc
+    except ValueError as error:
+        raise InputError(f"{said(url)!r} is no address") from error
+    if not host or "@" in host:
+        why = "a password in it is not sent" if host else "it names no host"
+        raise InputError(f"{said(url)!r} cannot be asked: {why}")
 
 
 def fetched(url: str) -> bytes:
     """The bytes at an address. Raises OSError."""
     with _asked(url, "GET") as answer:
         blob: bytes = answer.read(LARGEST + 1)
+        missing = answer.length  # of what was announced; read() itself does not mind
     if len(blob) > LARGEST:
         raise OSError(errno.EFBIG, f"it is larger than {LARGEST >> 20} MiB")
+    if missing:
+        raise ConnectionResetError(errno.ECONNRESET, f"it broke off {missing} bytes before its end")
     return blob
 
 

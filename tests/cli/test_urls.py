@@ -292,12 +292,18 @@ def test_what_went_away_after_the_listing_fails_alone(monkeypatch: pytest.Monkey
     assert "it does not exist" in run.report["failed"][0]["reason"]
 
 
-def test_nothing_is_imported_for_a_path() -> None:
-    """Who never types a URL never waits for fsspec."""
-    code = "import portrayer.cli.app, portrayer.cli.folder, sys; print(*sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+def test_nothing_is_imported_for_a_path(tmp_path: Path) -> None:
+    """Who types no URL and no cluster never waits for fsspec or Ray, from the first to the last."""
+    photo(tmp_path / "in" / "a.jpg")
+    code = (
+        "import atexit, sys; atexit.register(lambda: print(*sys.modules));"
+        "from portrayer.cli import main; main()"
+    )
+    wish = [sys.executable, "-c", code, "matte", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    ran = subprocess.run(wish, capture_output=True, text=True, check=True)
+    assert "1 of 1 done" in ran.stdout
     assert "portrayer.storage" in ran.stdout.split()
-    assert not {"fsspec", "s3fs", "botocore"} & set(ran.stdout.split())
+    assert not {"fsspec", "s3fs", "botocore", "ray"} & set(ran.stdout.split())
 
 
 @pytest.fixture(scope="module")

@@ -116,3 +116,15 @@ def test_every_change_of_state_has_the_next_number(store: Store) -> None:
     assert [item.id for item in store.changes("one")] == [b.id, a.id], "in the order of the changes"
     assert [item.state for item in store.changes("two")] == [State.CANCELED] * 2
     assert [len(store.changes("two", 0, limit)) for limit in (1, 2, 3)] == [1, 2, 2]
+
+
+def test_only_what_is_asked_for_is_known_or_held(store: Store) -> None:
+    """Sources of one job, targets of all, the case of a-z aside; however names are encoded."""
+    odd = "/in/\udce9'.jpg"
+    store.put("matte", {}, [(odd, "/out/\udce9.PNG", ""), ("b", "/out/b.png", "")], id="j")
+    store.put("matte", {}, [("s3://in/c", "s3://out/c.png", "")], id="k")
+    assert store.known("j", [odd, "s3://in/c", "none"]) == {odd: "/out/\udce9.PNG"}
+    places = ["/out/\udce9.png", "s3://OUT/c.png", "none"]
+    assert sorted(store.held(places)) == ["/out/\udce9.PNG", "s3://out/c.png"]
+    assert store.known("none", ["b"]) == {}
+    assert store.held([]) == []

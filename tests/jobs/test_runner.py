@@ -131,6 +131,17 @@ def test_one_bad_item_fails_alone(store: Store, error: PortrayerError) -> None:
     assert failed.attempt == 1
 
 
+def test_a_bug_is_logged_without_the_key_to_a_photo(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An address of the web may have been signed, for this reader alone."""
+    store.put("matte", {}, [("https://host/a.jpg?sig=secret", "/out/a.png", "")], id="j")
+    with caplog.at_level(logging.ERROR, logger="portrayer"):
+        Runner(store, Calls(1, lambda *_: 1 / 0)).run("j")
+    assert "https://host/a.jpg" in caplog.text
+    assert "secret" not in caplog.text
+
+
 def test_a_bug_is_logged_whole_and_fails_its_item(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:

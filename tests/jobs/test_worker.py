@@ -76,6 +76,33 @@ def test_other_files_are_found_where_the_node_has_them(worker: Worker) -> None:
     assert not side.exists()
 
 
+def test_of_the_pictures_the_one_longest_unused_goes(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that every photo of a job wants stays, however many others come."""
+    monkeypatch.setattr("portrayer.jobs.worker.KEPT", 2)
+    errand = Errand("t", {"background": "/driver/b.png"}, "/driver/i", "/o.png", ("/driver/b.png",))
+    for blob in (b"often", b"once", b"often", b"other"):
+        assert worker.work(errand, b"photo", blob).error is None
+    often, once, again, other = worker._files.places  # type: ignore[attr-defined]
+    assert often == again
+    assert [path.exists() for path in (often, once, other)] == [True, False, True]
+
+
+def test_a_picture_that_went_meanwhile_is_no_fault_of_the_photo(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is for another try."""
+
+    def gone(_: object, options: Mapping[str, Any], *__: object) -> None:
+        Path(options["background"]).unlink()
+        storage.read(Path(options["background"]))
+
+    monkeypatch.setattr(worker._files, "process_file", lambda task, *rest: gone(task, *rest))
+    errand = Errand("t", {"background": "/driver/b.png"}, "/driver/i", "/o.png", ("/driver/b.png",))
+    assert isinstance(worker.work(errand, b"photo", b"back").error, CapacityError)
+
+
 def test_urls_are_read_and_written_from_the_node() -> None:
     """Nothing of them is in the answer."""
     worker = Worker(Shouter, load(**SETTINGS), 1, 1)

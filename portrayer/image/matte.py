@@ -17,7 +17,9 @@ SOFT = 0.02  # mattes this close to 0 or 1 count as decided
 LEAN = 0.4  # what a wide soft area is decided around
 UNSURE = 0.12  # a hole of the person whose mean is above this is filled
 SHIFTS = 0.005, 0.05, 0.5, 5.0  # of the diagonal, until the factorisation exists
-TILE = 128  # pixels a side worked on at once: it stays in cache, and what is decided is skipped
+# Pixels a side worked on at once: what is decided is skipped. Smaller ones stay in cache and skip
+# more, but each costs threads a dozen turns with one another.
+TILE = 256
 
 Floats = NDArray[np.float32]
 Box = tuple[slice, slice]

@@ -27,7 +27,7 @@ from portrayer.engine.host import available
 from portrayer.engine.memory import Cost
 from portrayer.errors import DeviceUnavailable, InvalidOption
 from portrayer.models import onnx
-from portrayer.models.model import Model, load
+from portrayer.models.model import Model, load, traced
 from portrayer.models.onnx import OnnxModel
 from portrayer.models.spec import ModelSpec
 
@@ -203,6 +203,7 @@ class CpuDevice(TorchDevice):
         weakref.WeakValueDictionary()
     )
     _costs: ClassVar[weakref.WeakKeyDictionary[Loadable, Cost]] = weakref.WeakKeyDictionary()
+    _traced: ClassVar[weakref.WeakKeyDictionary[Loadable, Any]] = weakref.WeakKeyDictionary()
     _once: ClassVar[threading.Lock] = threading.Lock()  # one loads and measures, the others wait
 
     def __init__(self, precision: str) -> None:
@@ -220,15 +221,19 @@ class CpuDevice(TorchDevice):
         return model, model.bytes
 
     def launch(self, model: Loadable, samples: Array | None, vectors: Array | None = None) -> Any:
-        serial = isinstance(model, OnnxModel) and model.where.serial
-        with self._once if serial else contextlib.nullcontext():
-            return super().launch(model, samples, vectors)
+        if isinstance(model, OnnxModel):
+            with self._once if model.where.serial else contextlib.nullcontext():
+                return super().launch(model, samples, vectors)
+        with torch.inference_mode():
+            return self._traced.get(model, model)(torch.from_numpy(samples))
 
     def measure(self, model: Loadable) -> Cost:
         with self._once:
             cost = self._costs.get(model)
             if cost is None:
                 self._costs[model] = cost = super().measure(model)
+                if isinstance(model, Model):  # only now: what counts tensors cannot see into it
+                    self._traced[model] = traced(model)
         return cost
 
 

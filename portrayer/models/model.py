@@ -4,7 +4,9 @@ after.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+import warnings
+from collections.abc import Callable, Mapping
 from importlib import import_module
 
 import torch
@@ -84,6 +86,26 @@ def load(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> Model:
     model = Model(spec, fold(net.eval())).eval().requires_grad_(False).to(device, dtype)
     # torch documents the layout of modules, and leaves it out of the types.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def traced(model: Model) -> Callable[[Tensor], Tensor]:
+    """The model's forward as one graph, for any number of samples; the model itself where it cannot
+    be one.
+
+    A forward is hundreds of small operations, and before each of them its thread waits until the
+    others let go of the interpreter. A graph waits once.
+    """
+    side = model.spec.side
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of shapes that are taken for constants: they are
+        try:
+            blank = torch.zeros((1, side, side, 3), dtype=torch.uint8)
+            graph = torch.jit.freeze(torch.jit.trace(model, blank, check_trace=False))
+        except RuntimeError:
+            return model
+    gc.collect()  # what tracing leaves behind holds the model
+    made: Callable[[Tensor], Tensor] = graph
+    return made
 
 
 def fold(net: nn.Module) -> nn.Module:

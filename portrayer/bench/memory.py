@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import re
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -14,9 +11,11 @@ import psutil
 
 from portrayer.bench import flow
 from portrayer.bench.rig import Setup, Work, devices, of_its_own, opened
+from portrayer.engine.device import trim_memory
+from portrayer.engine.host import peak
 from portrayer.models.catalog import spec
 
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+CLEAR = Path("/proc/self/clear_refs")
 
 
 def forward(setup: Setup, name: str, batch: int) -> int | None:
@@ -63,25 +62,7 @@ def settled() -> int:
 
     On other systems than Linux neither is done, and what was kept is not seen again.
     """
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    trim_memory()
     with suppress(OSError):
         CLEAR.write_text("5")
     return int(psutil.Process().memory_info().rss)
-
-
-def peak() -> int:
-    """The most bytes that were resident in this process.
-
-    Linux' own figure first: what getrusage says there may be what the parent once had.
-    """
-    with suppress(OSError):
-        found = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())
-        if found:
-            return int(found[1]) * 1024
-    if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024

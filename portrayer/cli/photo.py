@@ -10,7 +10,7 @@ from typing import Any
 
 from portrayer import storage
 from portrayer.cli.request import Request
-from portrayer.cli.show import peak_memory
+from portrayer.engine.host import peak
 from portrayer.errors import InputError, InvalidOption
 from portrayer.image import codec
 from portrayer.settings import Settings
@@ -54,7 +54,7 @@ def run(request: Request, settings: Settings, as_json: bool) -> int:
         "images_per_second": round(1 / seconds, 3),
         "device": result.device,
         "precision": result.precision,
-        "peak_memory_bytes": peak_memory(),
+        "peak_memory_bytes": peak(),
         "stage_seconds": {name: round(value, 3) for name, value in result.timings.items()},
     }
     if result.faces is not None:

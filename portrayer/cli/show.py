@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import portrayer
+from portrayer.engine.host import peak
 from portrayer.engine.memory import show
 from portrayer.errors import PortrayerError
 from portrayer.jobs.record import Counts, State
@@ -135,7 +136,7 @@ class Tally:
             "precision": ", ".join(precisions),
             "largest_batch": self._batch,
             "out_of_memory_splits": stats.splits,
-            "peak_memory_bytes": peak_memory(),
+            "peak_memory_bytes": peak(),
             "device_memory_bytes": {"peak": stats.peak, "budget": stats.total},
             "stage_seconds": {name: round(value, 3) for name, value in self._stages.items()},
         }
@@ -152,18 +153,6 @@ def nodes_told(rates: Mapping[str, float]) -> str:
     if len(rates) <= LISTED:
         return "".join(f", {node} {rate:.1f}/s" for node, rate in sorted(rates.items()))
     return f", {len(rates)} nodes with {min(rates.values()):.1f} to {max(rates.values()):.1f}/s"
-
-
-def peak_memory() -> int:
-    """The most bytes of memory this process has held."""
-    if sys.platform == "win32":
-        import psutil
-
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def told(report: Mapping[str, Any]) -> None:

@@ -221,11 +221,9 @@ class CpuDevice(TorchDevice):
         return model, model.bytes
 
     def launch(self, model: Loadable, samples: Array | None, vectors: Array | None = None) -> Any:
-        if isinstance(model, OnnxModel):
-            with self._once if model.where.serial else contextlib.nullcontext():
-                return super().launch(model, samples, vectors)
-        with torch.inference_mode():
-            return self._traced.get(model, model)(torch.from_numpy(samples))
+        serial = isinstance(model, OnnxModel) and model.where.serial
+        with self._once if serial else contextlib.nullcontext():
+            return super().launch(self._traced.get(model, model), samples, vectors)
 
     def measure(self, model: Loadable) -> Cost:
         with self._once:

@@ -1,13 +1,17 @@
-"""What memory this process may still take, of the machine and of the container it is in."""
+"""What memory this process has taken, and may still take of the machine and of its container."""
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 GROUPS, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+STATUS = Path("/proc/self/status")
 # Limit and use, by the name that the file of the limit has: version 2, then version 1.
 FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
 
@@ -16,6 +20,23 @@ def available(groups: Path = GROUPS, own: Path = OWN) -> int:
     """Bytes that can be taken: what the machine has, or less where a control group allows less."""
     machine = int(psutil.virtual_memory().available)
     return max(0, min([machine, *_left(groups, own)]))
+
+
+def peak() -> int:
+    """The most bytes that were resident in this process.
+
+    Linux' own figure first: what getrusage says there may be what the parent once had.
+    """
+    with suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())
+        if found:
+            return int(found[1]) * 1024
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def _left(groups: Path, own: Path) -> Iterator[int]:

@@ -127,15 +127,23 @@ def over_colour(colours: Image, matte: Matte, colour: tuple[int, int, int, int])
 def laid(
     pieces: Iterable[tuple[Box, Image]], matte: Matte, lay: Callable[[Image, Matte], Image]
 ) -> Image:
-    """Pieces of a picture, put where they lie as ``lay`` makes them of colours (h, w, 3) and matte
-    (h, w), with as many channels as that has. ``matte``: (H, W), 0 where no piece is.
+    """Pieces of a picture, from top to bottom, put where they lie as ``lay`` makes them of colours
+    (h, w, 3) and matte (h, w), with as many channels as that has. ``matte``: (H, W), 0 where no
+    piece is.
     """
     height, width = matte.shape
     blank = lay(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.float32))
     canvas = np.empty((height, width, blank.shape[2]), np.uint8)
-    canvas[:] = np.repeat(blank, width, 1)
+    blank = np.repeat(blank, width, 1)
+    done = 0
     for place, colours in pieces:
+        rows, _ = place
+        canvas[done : rows.start] = blank
+        if colours.shape[1] < width:
+            canvas[rows] = blank
         canvas[place] = lay(colours, matte[place])
+        done = rows.stop
+    canvas[done:] = blank
     return canvas
 
 

@@ -3,30 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from portrayer.errors import OutputError
-
-if sys.platform == "win32":
-    import msvcrt
-
-    TAKEN: type[OSError] = PermissionError
-
-    def lock(descriptor: int) -> None:
-        """Lock the open file for this process or raise :data:`TAKEN` at once."""
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    TAKEN: type[OSError] = BlockingIOError
-
-    def lock(descriptor: int) -> None:
-        """Lock the open file for this process or raise :data:`TAKEN` at once."""
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+from portrayer.image.locks import TAKEN, lock
 
 
 @contextmanager

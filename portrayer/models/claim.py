@@ -9,24 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from portrayer.errors import OutputError
-
-if sys.platform == "win32":
-    import msvcrt
-
-    TAKEN: type[OSError] = PermissionError
-    BEYOND = 1 << 30  # a byte that is locked cannot be written either: one that nobody writes
-
-    def _lock(descriptor: int) -> None:
-        os.lseek(descriptor, BEYOND, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    TAKEN: type[OSError] = BlockingIOError
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+from portrayer.image.locks import TAKEN, lock
 
 
 @contextmanager
@@ -71,7 +54,7 @@ def _claimed(note: Path, name: str) -> int:
 
 def _try(descriptor: int, name: str) -> None:
     try:
-        _lock(descriptor)
+        lock(descriptor)
     except TAKEN as error:
         raise OutputError(
             f"another portrayer is bringing or removing {name}: wait until it is done"

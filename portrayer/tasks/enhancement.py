@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrayer.image import tone
-from portrayer.image.faces import align, paste
+from portrayer.image.faces import paste
 from portrayer.image.geometry import limit
 from portrayer.image.sheet import side_by_side
 from portrayer.models.catalog import spec
 from portrayer.tasks import faces as finding
 from portrayer.tasks.choosing import Names, Row, row
+from portrayer.tasks.faces import FACES, aligned, portions
 from portrayer.tasks.options import option
 from portrayer.tasks.task import Encoding, Infer, Product
 from portrayer.types import Face, Image
@@ -58,8 +59,6 @@ MODES: Mapping[str, Mode] = {
 MODELS = (*finding.MODELS, *(r.model for r in RESTORERS.values()))
 QUIET, NOISY = 1.6, 2.8  # levels of noise: left alone below, taken as it is from there on
 FIXED = 80 * 2**20  # bytes for tiles and a portion of faces, whatever the photo's size
-PORTION = 24 * 2**20  # bytes of a request's answer: faces beyond that wait for the next
-FACES = 30  # whose crops are reckoned with, before and after
 WORKED = 36  # bytes for each pixel of the one crop that is being pasted
 SKIN = 48 * 2**20  # and for tiles in which skin is looked for
 
@@ -156,13 +155,9 @@ def restore(
         return image
     restorer, mode = options.restorer, MODES[options.mode]
     side = spec(restorer.model).side
-    crops, matrices = zip(
-        *(align(photo, face.points, restorer.template, side) for face in found), strict=True
-    )
+    crops, matrices = aligned(photo, found, restorer.template, side)
     restored: list[Image] = []
-    step = max(1, PORTION // (12 * side**2))
-    for start in range(0, len(crops), step):
-        before = np.stack(crops[start : start + step])
+    for before in portions(crops):
         made = infer(restorer.model, before)
         restored += [
             tone.sharpen(

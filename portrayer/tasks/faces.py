@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrayer.errors import InvalidOption
-from portrayer.image.faces import Matrix, warp
+from portrayer.image.faces import Matrix, align, warp
 from portrayer.image.geometry import PAD, fit, limit
 from portrayer.models.catalog import spec
 from portrayer.tasks.choosing import Row, row
@@ -26,6 +26,8 @@ Found: TypeAlias = tuple[Floats, Floats, Floats]
 FILLS = 0.6  # of the photo's long side: the faces that a look with a wide frame is for
 MESH, MESH_SIDE, MESH_ROOM = "face-landmarks", 128, 1.5  # its crop, times the box's longer side
 CELL = 8  # pixels of the detector's square that one cell of its maps stands for
+PORTION = 24 * 2**20  # bytes of a request's answer: faces beyond that wait for the next
+FACES = 30  # whose crops are reckoned with, before and after
 CROWD = 256  # proposals at most that are looked at closely
 SAME, WITHIN = 0.45, 0.7  # intersection over union, and over the smaller: beyond, two are one face
 
@@ -64,6 +66,24 @@ def chosen(which: str) -> int | None:
     if which.isdecimal() and which.isascii() and int(which) > 0:
         return int(which)
     raise InvalidOption(f"faces is {which!r}: say all, largest, or a number from 1")
+
+
+def aligned(
+    image: Image, faces: Sequence[Face], template: str, side: int
+) -> tuple[list[Image], list[Matrix]]:
+    """Crops (side, side, 3) of the faces, by a template's name, and their matrices (2, 3) from
+    photo to crop.
+    """
+    pairs = [align(image, face.points, template, side) for face in faces]
+    return [crop for crop, _ in pairs], [matrix for _, matrix in pairs]
+
+
+def portions(crops: Sequence[Image]) -> Iterator[NDArray[np.uint8]]:
+    """Crops (S, S, 3) in order, as arrays (N, S, S, 3) for requests whose answers, of as many
+    float32, stay within :data:`PORTION` bytes.
+    """
+    step = max(1, PORTION // (4 * crops[0].size)) if crops else 1
+    return (np.stack(crops[at : at + step]) for at in range(0, len(crops), step))
 
 
 def propose(image: Image, infer: Infer, min_score: float, detector: str = "lite") -> Found:

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from portrayer.image.faces import Matrix, align
 from portrayer.models.catalog import NEEDS, spec
 from portrayer.tasks.choosing import Row
+from portrayer.tasks.faces import FACES, PORTION, aligned, portions
 from portrayer.tasks.task import Infer
 from portrayer.types import Face, Image
 
 RECOGNISED = "arcface"  # the template of the recogniser's crops
-PORTION = 24 * 2**20  # bytes of a request's answer: faces beyond that wait for the next
-FACES = 30  # that are reckoned with, as they were and as they are drawn
 
 Vectors = NDArray[np.float32]
 """Who faces show, (N, D): near to each other in direction for the same person."""
@@ -69,13 +68,9 @@ def swapped(
     for converter in swapper.needs[1:]:
         vector = infer(converter, None, vector)
     side = spec(swapper.model).side
-    crops, matrices = zip(
-        *(align(target, face.points, swapper.template, side) for face in takers), strict=True
-    )
+    crops, matrices = aligned(target, takers, swapper.template, side)
     drawn: list[Image] = []
-    step = max(1, PORTION // (12 * side**2))
-    for start in range(0, len(crops), step):
-        before = np.stack(crops[start : start + step])
+    for before in portions(crops):
         made = infer(swapper.model, before, np.repeat(vector, len(before), 0))
         drawn += [np.rint(255 * one).astype(np.uint8) for one in made]
     return list(zip(drawn, matrices, strict=True))

@@ -22,13 +22,13 @@ from portrayer.models.catalog import spec
 from portrayer.pipeline import Pipeline, Result
 from portrayer.tasks.enhancement import (
     MODES,
-    PORTION,
     RESTORERS,
     Enhancement,
     memory,
     pushed,
     restore,
 )
+from portrayer.tasks.faces import PORTION
 from portrayer.tasks.options import read
 from portrayer.types import Face, Image
 from tests.portraits import admiral, astronaut

@@ -19,9 +19,10 @@ from portrayer.image.faces import TEMPLATES, align
 from portrayer.image.geometry import resize
 from portrayer.models.catalog import spec
 from portrayer.pipeline import Pipeline, Result
+from portrayer.tasks.faces import PORTION
 from portrayer.tasks.fusion import Fusion, memory, most_like
 from portrayer.tasks.options import read
-from portrayer.tasks.swapping import PORTION, SWAPPERS, identities, likeness, swapped
+from portrayer.tasks.swapping import SWAPPERS, identities, likeness, swapped
 from portrayer.types import Face, Image
 from tests.portraits import admiral
 from tests.portraits import photo as astronaut_photo

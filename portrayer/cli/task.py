@@ -32,7 +32,7 @@ def task_inputs(task: Task) -> Callable[[Command], Command]:
     """
     photos = typer.Argument(
         metavar=" ".join(task.inputs).upper(),
-        help=f"photos; as {task.inputs[-1]} also folders, or - for stdin",
+        help=f"photos; as {task.inputs[-1]} also folders, URLs, or - for stdin",
         show_default=False,
     )
     changes: dict[str, dict[str, Any]] = {
@@ -59,10 +59,12 @@ def command(task: Task) -> Command:
     @task_flags(task.options, task.name)
     def run(
         inputs: Annotated[
-            list[str], typer.Argument(metavar="INPUT...", help="photos, folders, or - for stdin")
+            list[str],
+            typer.Argument(metavar="INPUT...", help="photos, folders, URLs, or - for stdin"),
         ],
         out: Annotated[
-            str, typer.Option("--out", "-o", metavar="OUT", help="folder, file, or - for stdout")
+            str,
+            typer.Option("--out", "-o", metavar="OUT", help="folder, file, URL, or - for stdout"),
         ] = "",
         pairs: Annotated[
             str,

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image as Pillow
 
 from portrayer.server import serve
+from tests.engine.fakes import eventually
 from tests.portraits import admiral
 
 from .running import TOKEN, Running, log, serving
@@ -212,5 +213,9 @@ def test_the_log_is_a_json_object_a_line(server: Running) -> None:
     """Each with its request's id, which the answer carries too."""
     answer = server.client.get("/v1/tasks", headers={"x-request-id": "trace-me"})
     assert answer.headers["x-request-id"] == "trace-me"
-    lines = [json.loads(line) for line in log(server.folder).splitlines()]
-    assert [line for line in lines if line.get("request") == "trace-me"]
+
+    def written() -> bool:
+        lines = [json.loads(line) for line in log(server.folder).splitlines()]
+        return any(line.get("request") == "trace-me" for line in lines)
+
+    assert eventually(written)  # after the answer, which nothing holds back any more

@@ -54,6 +54,9 @@ def test_nobody_holds_a_server_up(tmp_path: Path) -> None:
         said(f"POST /v1/nothing HTTP/1.1\r\n{HEAD}{FORM}Content-Length: 999999\r\n\r\n")
         said("GET / HTTP/1.1\r\nX: ")
         said("")
+        # Who comes last is answered last: by then all of them have been heard.
+        last = said(f"GET /v1/nothing HTTP/1.1\r\n{HEAD}\r\n")
+        assert last.recv(8) == b"HTTP/1.1"
         assert server.stop() < 10
         assert half.recv(12) == b"HTTP/1.1 503"
     assert "Traceback" not in log(tmp_path / "at")

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from portrayer.engine.device import Device, cores, open_devices
+from portrayer.engine.cores import cores
+from portrayer.engine.device import Device, open_devices
 from portrayer.engine.engine import Engine
 from portrayer.engine.host import available
-from portrayer.engine.memory import Budget, parse, show
+from portrayer.engine.memory import LEAST, Budget, for_models, parse, show
 from portrayer.errors import DeviceUnavailable, InvalidOption
 from portrayer.image.given import Source
 from portrayer.models.catalog import spec
@@ -18,9 +19,6 @@ from portrayer.settings import Settings, load
 from portrayer.tasks.presets import applied
 
 ON_HOST = frozenset({"cpu", "mps"})  # devices that have no memory of their own
-LEAST = 256 * 2**20  # less than this runs nothing
-CPU_SHARE = 0.4  # of the memory that may be used: weights and forwards; the rest holds photos
-LARGE = 768 * 2**20  # what a photo of 60 MP takes in any task
 
 
 class Studio:
@@ -32,10 +30,13 @@ class Studio:
     ``device``, ``precision``, ``memory`` and every other field of
     :class:`~portrayer.settings.Settings` may be given, also beside ``settings``, which they win
     over; without ``settings``, what is not given comes from the environment and the configuration
-    file. Safe to call from many threads.
+    file. Safe to call from many threads. ``host``: the ledger of photos' memory, where it is
+    shared with other processes; else it is what ``memory`` leaves beside the models.
     """
 
-    def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
+    def __init__(
+        self, settings: Settings | None = None, *, host: Budget | None = None, **overrides: Any
+    ) -> None:
         if settings is None or overrides:
             settings = load(**(dict(settings or ()) | overrides))
         self.settings = settings
@@ -49,7 +50,7 @@ class Studio:
         if s.require_gpu and on_cpu:
             raise DeviceUnavailable("a GPU is required, and none was found")
         shared = Budget(for_models(memory), "cpu")
-        host = Budget(memory - shared.total if on_host else memory, "host memory")
+        own = Budget(memory - shared.total if on_host else memory, "host memory")
 
         def budget(device: Device) -> Budget:
             if device.name in ON_HOST:
@@ -58,7 +59,7 @@ class Studio:
 
         engine = Engine(devices, budget, partial(spec, folder=s.models))
         workers = s.workers or (cores() + 1 if on_cpu else cores() + 2 * len(devices))
-        self.pipeline = Pipeline(engine, host, workers=workers, max_pixels=s.max_pixels)
+        self.pipeline = Pipeline(engine, host or own, workers=workers, max_pixels=s.max_pixels)
 
     def matte(self, source: Source, *, preset: str = "", **options: Any) -> Result:
         """Cut the people out of a photo.
@@ -102,13 +103,3 @@ class Studio:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def for_models(memory: int) -> int:
-    """The part of the host's ``memory`` that models may take, and photos may not.
-
-    Two parts, not one ledger: a photo holds its memory while it waits for its forward, so photos
-    that held all of it would wait for ever. Models get their share, less while that leaves no room
-    for a large photo, and never less than the least memory gives them, which is enough for ours.
-    """
-    return int(max(min(CPU_SHARE * memory, memory - LARGE), CPU_SHARE * LEAST))

@@ -25,7 +25,14 @@ IMAGE: Rooms = ("image",)
 PEERS: Rooms = (*IMAGE, "bench.encoders")  # how others write a picture, to measure against
 CUDA: Rooms = ("engine.device", "engine.cuda")
 TORCH: Rooms = ("nets", "models", *CUDA)
-JOBS: Rooms = ("jobs.child", "jobs.crew", "jobs.runner", "jobs.seats", "jobs.store")
+JOBS: Rooms = (
+    "jobs.child",
+    "jobs.children",
+    "jobs.crew",
+    "jobs.runner",
+    "jobs.seats",
+    "jobs.store",
+)
 THREADS: Rooms = ("engine", "pipeline", "studio", *JOBS, "bench.apart", "bench.flow")
 DOWNLOAD: Rooms = ("models.weights", "server.remote")
 SERVER: Rooms = ("server",)

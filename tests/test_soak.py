@@ -18,8 +18,8 @@ import pytest
 from PIL import Image as Pillow
 from skimage.data import astronaut
 
+from portrayer.engine.memory import CPU_SHARE, LARGE, LEAST, for_models
 from portrayer.image import codec
-from portrayer.studio import CPU_SHARE, LARGE, LEAST, for_models
 from tests.portraits import admiral
 
 BENCH = Path(__file__).parent.parent / "bench"

@@ -27,7 +27,7 @@ from portrayer.bench.figures import (
     Stages,
 )
 from portrayer.bench.rig import Load, Rig, Setup, Work, opened
-from portrayer.engine.device import cores
+from portrayer.engine.cores import cores
 from portrayer.engine.host import available
 from portrayer.engine.nvml import utilisation
 from portrayer.tasks import task as find_task

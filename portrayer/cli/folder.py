@@ -6,7 +6,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from portrayer.cli import remote
@@ -14,6 +15,7 @@ from portrayer.cli.backend import employed
 from portrayer.cli.ledger import Ledger, ledger_of
 from portrayer.cli.request import Entry, Request, find, listed
 from portrayer.cli.show import Bar, Tally, told
+from portrayer.engine.cores import cores
 from portrayer.errors import InputError, OutputError
 from portrayer.image import files
 from portrayer.image.codec import FORMATS
@@ -24,6 +26,7 @@ from portrayer.jobs.store import Store
 from portrayer.settings import Settings
 from portrayer.storage import Place, absolute, is_url, name, said, signature
 from portrayer.tasks import TASKS
+from portrayer.tasks.choosing import needed
 from portrayer.tasks.options import read
 
 SETTLE = 1.0  # seconds in which a watched file must not have changed
@@ -37,11 +40,13 @@ def run(requests: Sequence[Request], settings: Settings, as_json: bool, cluster:
     """
     watch, output = requests[0].watch, requests[0].output or Path()
     jobs = [request.job for request in requests]
-    if not watch and not any(True for request in requests for _ in listed(request)):
+    photos = cores() if watch else sum(1 for _ in islice(_listed(requests), cores()))
+    if not photos:
         named = (said(place) for request in requests for place in request.inputs or ())
         raise InputError(f"no photos in {', '.join(named)}")
     # What works first: a setting it cannot work with leaves no trace in the folder.
-    with employed(settings, cluster) as (backend, figures):
+    models = needed(read(TASKS[requests[0].task].options, requests[0].options))
+    with employed(settings, cluster, models, photos) as (backend, figures):
         _check_writable(output)
         ledger = ledger_of(output)
         if is_url(output) and not as_json:
@@ -72,6 +77,11 @@ def run(requests: Sequence[Request], settings: Settings, as_json: bool, cluster:
     else:
         told(report)
     return 1 if failed else 0
+
+
+def _listed(requests: Sequence[Request]) -> Iterator[object]:
+    """All their photos."""
+    return (photo for request in requests for photo in listed(request))
 
 
 def _found(store: Ledger, requests: Sequence[Request]) -> list[list[Entry]]:

@@ -136,7 +136,7 @@ class Tally:
             "precision": ", ".join(precisions),
             "largest_batch": self._batch,
             "out_of_memory_splits": stats.splits,
-            "peak_memory_bytes": peak(),
+            "peak_memory_bytes": peak() + stats.resident,
             "device_memory_bytes": {"peak": stats.peak, "budget": stats.total},
             "stage_seconds": {name: round(value, 3) for name, value in self._stages.items()},
         }
@@ -207,7 +207,8 @@ def preset_row(preset: Preset) -> dict[str, Any]:
 def diagnosis(settings: Settings) -> dict[str, Any]:
     """What was found, what is used and why, what would be faster."""
     from portrayer.cli.models import row
-    from portrayer.engine.device import cores, discover, open_devices
+    from portrayer.engine.cores import cores
+    from portrayer.engine.device import discover, open_devices
     from portrayer.engine.host import available
     from portrayer.models.catalog import CATALOG, spec
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 import traceback
+from collections import Counter
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from portrayer.engine.device import Array
 from portrayer.errors import PortrayerError
 from portrayer.models.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from portrayer.engine.device import Array  # torch, which who only reads figures need not have
     from portrayer.engine.replica import Replica  # it builds on this file
 
 
@@ -108,7 +110,9 @@ class DeviceStats:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Counters since the start. ``batches`` counts launches by batch size."""
+    """Counters since the start. ``batches`` counts launches by batch size; ``resident``: the most
+    bytes that processes of their own have had, if they are in such, each at its time.
+    """
 
     waiting: int
     batches: dict[int, int]
@@ -117,6 +121,20 @@ class Stats:
     peak: int
     total: int
     devices: tuple[DeviceStats, ...] = ()
+    resident: int = 0
+
+
+def together(rows: Sequence[Stats]) -> Stats:
+    """What engines have done and hold, all in all; their devices one after the other."""
+    return Stats(
+        waiting=sum(row.waiting for row in rows),
+        batches=dict(sum((Counter(row.batches) for row in rows), Counter())),
+        splits=sum(row.splits for row in rows),
+        reserved=sum(row.reserved for row in rows),
+        peak=sum(row.peak for row in rows),
+        total=sum(row.total for row in rows),
+        devices=tuple(device for row in rows for device in row.devices),
+    )
 
 
 def let_go(error: BaseException) -> str:

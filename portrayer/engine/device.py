@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import sys
 import threading
 import weakref
@@ -23,6 +22,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from portrayer.engine.cores import cores
 from portrayer.engine.host import available
 from portrayer.engine.memory import Cost
 from portrayer.errors import DeviceUnavailable, InvalidOption
@@ -267,11 +267,6 @@ def cpu_precision() -> str:
     """bfloat16 where the processor multiplies it itself, float32 elsewhere."""
     check: Callable[[], bool] | None = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return "bfloat16" if check is not None and check() else "float32"
-
-
-def cores() -> int:
-    """The processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,10 @@ UNITS = {
     "ti": 2**40,
 }
 
+LEAST = 256 * 2**20  # less than this runs nothing
+CPU_SHARE = 0.4  # of the memory that may be used: weights and forwards; the rest holds photos
+LARGE = 768 * 2**20  # what a photo of 60 MP takes in any task
+
 
 def parse(text: str, available: int) -> int:
     """Bytes meant by ``4GiB``, ``512MiB``, ``60%`` (of ``available``) or a plain number.
@@ -56,6 +60,16 @@ def show(amount: int) -> str:
         if amount >= size:
             return f"{amount / size:.1f} {unit}"
     return f"{amount} B"
+
+
+def for_models(memory: int) -> int:
+    """The part of the host's ``memory`` that models may take, and photos may not.
+
+    Two parts, not one ledger: a photo holds its memory while it waits for its forward, so photos
+    that held all of it would wait for ever. Models get their share, less while that leaves no room
+    for a large photo, and never less than the least memory gives them, which is enough for ours.
+    """
+    return int(max(min(CPU_SHARE * memory, memory - LARGE), CPU_SHARE * LEAST))
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,12 +66,13 @@ class Files(Protocol):
 
 
 class LocalBackend:
-    """This process's own pipeline, shared by the runner's threads."""
+    """This machine's own: a pipeline, or processes, shared by the runner's threads."""
 
     def __init__(self, files: Files, apart: Files | None = None) -> None:
-        """``apart``: where suspects are worked on, so that a death of theirs is seen and survived.
+        """``apart``: where suspects are worked on, so that a death of theirs is seen and survived;
+        and what a process died of that had others beside it.
 
-        Without it, or where it has no room, they are worked on here like any other item.
+        Without it, or where it has no room, they are worked on like any other item.
         """
         self._files = files
         self._apart = apart
@@ -84,14 +85,18 @@ class LocalBackend:
     def run(self, job: Job, item: Item, watch: Watch) -> Mapping[str, JSON]:
         """See :meth:`Backend.run`."""
         work = (job.task, job.options, place(item.source), place(item.target), watch)
-        if item.suspect and self._apart is not None:
+        if not item.suspect or self._apart is None:
             try:
-                return self._apart.process_file(*work)
-            except Canceled:
-                raise
-            except CapacityError:  # it has only the memory that this process leaves
-                pass
-        return self._files.process_file(*work)
+                return self._files.process_file(*work)
+            except Crashed:  # others were at work beside it
+                if self._apart is None:
+                    raise
+        try:
+            return self._apart.process_file(*work)
+        except Canceled:
+            raise
+        except CapacityError:  # there may be no room for one process more
+            return self._files.process_file(*work)
 
     def close(self) -> None:
         """Nothing to do: what it works with belongs to whoever made it."""

@@ -1,4 +1,7 @@
-"""A process apart, for the files that may kill the process that works on them."""
+"""Processes apart: for files that may kill the process at work on them, and for one a core.
+
+Threads of one process take turns at the interpreter; processes do not.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,19 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from threading import Lock, Thread
 from traceback import format_exc
-from typing import Self, cast
+from typing import Self, TypeAlias
 
+from portrayer.engine.answer import Stats
+from portrayer.engine.host import peak
+from portrayer.engine.memory import Budget
 from portrayer.errors import CapacityError, PortrayerError
 from portrayer.jobs.backend import Crashed, Files, Watch, unwatched
 from portrayer.jobs.record import JSON
@@ -25,20 +32,80 @@ log = logging.getLogger(__name__)
 SPAWN = multiprocessing.get_context("spawn")  # threads and devices do not survive a fork
 
 
+Opened: TypeAlias = Callable[[Budget], Files]
+"""Makes a pipeline in the process that calls it, its photos within that budget: a module's function
+or a ``partial`` of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What came of a file: what to keep of it, or the error and the errno of its cause.
+
+    ``stats``: of the process' engine, where it has one; ``peak``: bytes it has had resident.
+    """
+
+    result: Mapping[str, JSON] | None
+    error: Exception | None
+    number: int | None
+    stats: Stats | None
+    peak: int
+
+
+class Lent(Budget):
+    """A ledger of bytes that asks the one it is a part of, at the other end of a pipe.
+
+    What was lent goes back with the file's answer. ``share``: bytes; who has held more than that
+    keeps none of its pages for the next file, for they may be another process' then.
+    """
+
+    def __init__(self, total: int, share: int, pipe: Connection) -> None:
+        super().__init__(total, "host memory")
+        self._share, self._pipe = share, pipe
+
+    @contextmanager
+    def reserve(
+        self, amount: int, seconds: float | None = None, *, priority: int = 0
+    ) -> Iterator[None]:
+        """See :meth:`Budget.reserve`."""
+        with super().reserve(amount, seconds, priority=priority):
+            self._pipe.send(amount)
+            refusal: PortrayerError | None = self._pipe.recv()
+            if refusal is not None:
+                raise refusal
+            yield
+        if amount > self._share:
+            from portrayer.engine.device import trim_memory  # torch, which the parent need not have
+
+            trim_memory()
+
+
 class Child:
     """Files worked on in a process of its own, one at a time; a context manager.
 
     It is started when first needed and again after a death, and does not outlive this process. So
-    a death that is seen from here is its file's doing: a kill of the program takes both.
+    a death that is seen from here is its file's doing, where no other child was at work: a kill of
+    the program takes all.
     """
 
     workers = 1
 
-    def __init__(self, opened: Callable[[], Files]) -> None:
-        """``opened`` makes the pipeline, there: a module's function or a ``partial`` of one."""
-        self._opened = opened
+    def __init__(self, opened: Opened, host: Budget, sharers: int = 1) -> None:
+        """``host``: of what its photos' memory is reserved, with ``sharers`` like it."""
+        self._opened, self._host, self._sharers = opened, host, sharers
         self._turn = Lock()
         self._living: tuple[SpawnProcess, Connection] | None = None
+        self._ready = False
+        self.told: Told | None = None  # the last answer
+
+    def begin(self) -> None:
+        """Start it, and do not wait; :class:`CapacityError` where there can be no process."""
+        with self._turn:
+            self._start()
+
+    def ready(self) -> None:
+        """Wait until it is; :class:`CapacityError`, by the cause if it said one, if it never is."""
+        with self._turn:
+            self._alive()
 
     def process_file(
         self,
@@ -58,8 +125,10 @@ class Child:
             watch("task")  # many may wait here, and not all be wanted still
             process, pipe = self._alive()
             try:
-                pipe.send((task, dict(options), source, target))
-                result, error, number = pipe.recv()
+                with ExitStack() as lent:
+                    pipe.send((task, dict(options), source, target))
+                    while not isinstance(said := pipe.recv(), Told):
+                        pipe.send(self._lend(lent, said))
             except (EOFError, OSError):
                 self._end()
                 code = process.exitcode or 0
@@ -67,9 +136,12 @@ class Child:
                     raise CapacityError("the process was ended from outside") from None
                 how = f"exit code {code}" if code >= 0 else signal.strsignal(-code)
                 raise Crashed(f"the process at work on it died ({how})") from None
-        if error is not None:
-            raise error from number and OSError(number, os.strerror(number))
-        return cast(Mapping[str, JSON], result)
+            self.told = said
+        if said.error is not None:
+            number = said.number
+            raise said.error from (OSError(number, os.strerror(number)) if number else None)
+        assert said.result is not None, "an answer is one or the other"
+        return said.result
 
     def close(self) -> None:
         """End the process. Twice is harmless."""
@@ -82,13 +154,22 @@ class Child:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _alive(self) -> tuple[SpawnProcess, Connection]:
+    def _lend(self, lent: ExitStack, amount: int) -> PortrayerError | None:
+        """Reserve bytes until the file is done; what is against it."""
+        try:
+            lent.enter_context(self._host.reserve(amount))
+        except PortrayerError as error:
+            return error
+        return None
+
+    def _start(self) -> tuple[SpawnProcess, Connection]:
         """The process and the pipe to it; started if it is not there."""
         if self._living is not None and self._living[0].is_alive():
             return self._living
         self._end()
         pipe, far = SPAWN.Pipe()
-        process = SPAWN.Process(target=_serve, args=(self._opened, far), daemon=True)
+        shares = self._host.total, self._host.total // self._sharers
+        process = SPAWN.Process(target=_serve, args=(self._opened, *shares, far), daemon=True)
         try:
             process.start()
         except OSError as error:
@@ -97,40 +178,54 @@ class Child:
         finally:
             far.close()
         self._living = process, pipe
-        try:
-            pipe.recv()
-        except (EOFError, OSError):
-            self._end()
-            raise CapacityError("a process was started and did not get ready") from None
         return self._living
+
+    def _alive(self) -> tuple[SpawnProcess, Connection]:
+        """As :meth:`_start`, once it is ready."""
+        process, pipe = self._start()
+        if not self._ready:
+            try:
+                refusal: PortrayerError | None = pipe.recv()
+            except (EOFError, OSError):
+                refusal = None
+            else:
+                self._ready = refusal is None
+            if not self._ready:
+                self._end()
+                line = "a process was started and did not get ready"
+                raise CapacityError(line) from refusal
+        return process, pipe
 
     def _end(self) -> None:
         if self._living is not None:
             process, pipe = self._living
-            self._living = None
+            self._living, self._ready = None, False
             pipe.close()
             process.kill()
             process.join()
 
 
-def _serve(opened: Callable[[], Files], pipe: Connection) -> None:
-    """The life of a :class:`Child`'s process: it says that it is ready, then answers file by file.
-
-    An answer is (result, error, errno of the error's cause).
+def _serve(opened: Opened, total: int, share: int, pipe: Connection) -> None:
+    """The life of a :class:`Child`'s process: it says that it is ready, or why it cannot be, then
+    answers file by file. In between it asks for bytes.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and waits for the file
     Thread(target=_follow, daemon=True).start()
     with suppress(OSError):  # short of memory, Linux is to take this process and not its parent
         Path("/proc/self/oom_score_adj").write_text("1000")
-    try:
-        files = opened()
-    except Exception:
-        log.warning("the process for suspects could not be made ready", exc_info=True)
-        return
     with suppress(EOFError, OSError):  # the parent has gone
-        pipe.send("ready")
+        try:
+            files = opened(Lent(total, share, pipe))
+        except PortrayerError as refusal:
+            return pipe.send(refusal)
+        except Exception:
+            return log.warning("a process could not be made ready", exc_info=True)
+        pipe.send(None)
+        engine = getattr(files, "engine", None)
         while True:
-            pipe.send(answer(files, *pipe.recv()))
+            result, error, number = answer(files, *pipe.recv())
+            stats = None if engine is None else engine.stats()
+            pipe.send(Told(result, error, number, stats, peak()))
 
 
 def answer(

@@ -39,6 +39,11 @@ class Weights:
         """Whether they come with the package; otherwise a user brings them."""
         return not self.urls
 
+    @property
+    def brought(self) -> bool:
+        """Whether a user has brought them: published ones, or the user's own."""
+        return bool(self.urls) or self.folder is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Graph:

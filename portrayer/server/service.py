@@ -16,6 +16,7 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import Request
 
+from portrayer.engine.memory import Budget
 from portrayer.errors import (
     CapacityError,
     EngineClosed,
@@ -165,7 +166,7 @@ class Service:
                     self._loop.call_soon_threadsafe(listen)
                 yield backend
             return
-        with Child(partial(_pipeline, self.settings)) as apart:
+        with Child(partial(_pipeline, self.settings), studio.pipeline.host) as apart:
             yield LocalBackend(studio.pipeline, apart)
 
     def _warm_up(self, studio: Studio) -> None:
@@ -335,13 +336,13 @@ class Service:
         return gone
 
 
-def _opened(settings: Settings) -> Studio:
+def _opened(settings: Settings, host: Budget | None = None) -> Studio:
     """The port is open long before torch is imported."""
     from portrayer.studio import Studio
 
-    return Studio(settings)
+    return Studio(settings, host=host)
 
 
-def _pipeline(settings: Settings) -> Files:
+def _pipeline(settings: Settings, host: Budget) -> Files:
     """One like the studio's, in a process of its own."""
-    return _opened(settings).pipeline
+    return _opened(settings, host).pipeline

@@ -15,3 +15,5 @@ def _no_settings_of_ones_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "own"))
     monkeypatch.setenv("PORTRAYER_DEVICE", "cpu")
+    # Too little for several processes, each of which would load torch: test_backend has those.
+    monkeypatch.setenv("PORTRAYER_MEMORY", "1200MiB")

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from portrayer.engine.memory import Budget
 from portrayer.jobs.backend import LocalBackend, Watch, unwatched
 from portrayer.jobs.child import Child
 from portrayer.jobs.record import JSON
@@ -34,7 +35,7 @@ class Copier:
 
     workers = WIDTH
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: Budget) -> None:
         self.folder = folder
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self.trace, self.pids = (os.open(folder / name, flags) for name in ("trace", "pids"))
@@ -83,8 +84,9 @@ def main(folder: Path, serves: bool) -> None:
     with Store(folder / "jobs.db") as store, store.own():
         store.recover()
         say("ready")
-        with Child(partial(Copier, folder)) as apart:
-            backend = LocalBackend(Copier(folder), apart)
+        host = Budget(2**20)
+        with Child(partial(Copier, folder), host) as apart:
+            backend = LocalBackend(Copier(folder, host), apart)
             if serves:
                 serve(store, backend)
             else:

@@ -6,12 +6,22 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from portrayer.errors import Canceled, CapacityError, DecodeError, OutOfMemory, OutputError
+from portrayer.engine.memory import Budget
+from portrayer.errors import (
+    Canceled,
+    CapacityError,
+    DecodeError,
+    DeviceUnavailable,
+    OutOfMemory,
+    OutputError,
+    PortrayerError,
+)
 from portrayer.jobs.backend import Crashed, LocalBackend, Watch, unwatched
 from portrayer.jobs.child import Child
 from portrayer.jobs.record import JSON, Counts, Failure
@@ -20,15 +30,18 @@ from portrayer.jobs.store import Store
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 on Windows")
 
+BYTES = 2**30
+
 
 class Orders:
     """A pipeline that does what the file says."""
 
     workers = 1
 
-    def __init__(self, ready: bool = True) -> None:
+    def __init__(self, host: Budget | None = None, ready: bool = True) -> None:
         if not ready:
-            raise DecodeError("no device for a second process")
+            raise DeviceUnavailable("no device for a second process")
+        self.host = host
 
     def process_file(
         self,
@@ -49,8 +62,10 @@ class Orders:
             raise DecodeError("a.jpg: not a picture")
         if order == "bug":
             raise ZeroDivisionError("by zero")
-        if order == "too large":
-            raise OutOfMemory("too large")
+        if order.startswith("reserve"):
+            assert self.host
+            with self.host.reserve(int(order.split()[1])):
+                return {"reserved": self.host.reserved, "pid": os.getpid()}
         if order == "folder":
             try:
                 target.write_bytes(b"")
@@ -61,7 +76,7 @@ class Orders:
 
 @pytest.fixture(scope="module")
 def child() -> Iterator[Child]:
-    with Child(Orders) as child:
+    with Child(Orders, Budget(BYTES)) as child:
         yield child
 
 
@@ -151,7 +166,7 @@ def test_what_is_not_wanted_apart_is_not_begun_here(child: Child, tmp_path: Path
 
 def test_closed_it_is_gone(tmp_path: Path) -> None:
     """Nothing is left behind, and closing what never ran or was closed is harmless."""
-    with Child(Orders) as child:
+    with Child(Orders, Budget(BYTES)) as child:
         pid = do(child, tmp_path, "")["pid"]
     child.close()
     assert isinstance(pid, int)
@@ -212,19 +227,68 @@ class Roomy(Orders):
         return {"pid": os.getpid()}
 
 
-@pytest.mark.parametrize(("opened", "order"), [(Orders, "too large"), (partial(Orders, False), "")])
+@pytest.mark.parametrize(
+    ("opened", "order", "why"),
+    [
+        (Orders, f"reserve {BYTES + 1}", OutOfMemory),
+        (partial(Orders, ready=False), "", DeviceUnavailable),
+    ],
+)
 def test_where_there_is_no_room_apart_a_suspect_is_run_here(
     opened: partial[Orders] | type[Orders],
     order: str,
+    why: type[PortrayerError],
     tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """No second device, or not enough memory for two, is not the picture's fault."""
-    with Store(tmp_path / "jobs.db") as store, Child(opened) as child:
+    with Store(tmp_path / "jobs.db") as store, Child(opened, Budget(BYTES)) as child:
         suspects(store, tmp_path, [order])
-        with pytest.raises(CapacityError):
+        with pytest.raises(CapacityError) as told:
             do(child, tmp_path, order)
+        assert isinstance(told.value, why) or isinstance(told.value.__cause__, why)
         assert Runner(store, LocalBackend(Roomy(), child)).run("j").done == 1
         [item] = store.items("j")
     assert item.result == {"pid": os.getpid()}
-    assert ("no device for a second process" in capfd.readouterr().err) == (opened is not Orders)
+
+
+def test_what_a_file_needs_is_reserved_here(tmp_path: Path) -> None:
+    """Of this process' ledger, until the file is done or its process has died."""
+    host = Budget(BYTES)
+    with Child(Orders, host) as child:
+        assert do(child, tmp_path, f"reserve {BYTES - 1}")["reserved"] == BYTES - 1
+        assert (host.reserved, host.peak) == (0, BYTES - 1)
+        with pytest.raises(OutOfMemory, match="host memory budget"):
+            do(child, tmp_path, f"reserve {BYTES + 1}")
+        before = do(child, tmp_path, "")["pid"]
+        with host.reserve(BYTES), ThreadPoolExecutor() as pool:
+            waiting = pool.submit(do, child, tmp_path, f"reserve {BYTES}")
+            with pytest.raises(TimeoutError):
+                waiting.result(0.2)
+            host.release(BYTES)
+            assert waiting.result(60)["pid"] == before
+            assert host.take(BYTES)  # for the block's end
+        (tmp_path / "source").write_text("")
+
+
+def test_what_a_process_had_when_it_died_is_given_back(tmp_path: Path) -> None:
+    """Nothing stays promised to the dead."""
+    host = Budget(BYTES)
+    with Child(Holding, host) as child, pytest.raises(Crashed):
+        do(child, tmp_path, f"signal {signal.SIGKILL:d}")
+    assert (host.reserved, host.peak) == (0, 1)
+
+
+class Holding(Orders):
+    """Reserves a byte for whatever it does."""
+
+    def process_file(
+        self,
+        task: str,
+        options: Mapping[str, JSON],
+        source: Path,
+        target: Path,
+        watch: Watch = unwatched,
+    ) -> Mapping[str, JSON]:
+        assert self.host
+        with self.host.reserve(1):
+            return super().process_file(task, options, source, target, watch)

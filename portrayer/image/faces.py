@@ -94,11 +94,13 @@ class Patch:
     def change(self, colour: float) -> NDArray[np.float32]:
         """(S, S, 3) levels that are added, without ``colour`` of their low frequencies."""
         change = np.subtract(self.after, self.before, dtype=np.float32)
-        side = len(change)
-        coarse = min(side, COARSE)
-        low = cv2.GaussianBlur(resize(change, coarse, coarse), (0, 0), LOW * coarse)
-        change -= np.float32(colour) * resize(low, side, side)
-        change *= np.float32(self.strength)
+        if colour:
+            side = len(change)
+            coarse = min(side, COARSE)
+            low = cv2.GaussianBlur(resize(change, coarse, coarse), (0, 0), LOW * coarse)
+            change -= np.float32(colour) * resize(low, side, side)
+        if self.strength != 1:
+            change *= np.float32(self.strength)
         return change
 
 
@@ -206,7 +208,7 @@ def relaid(
     return picture, resample(whole, matrix, side, side, border=0)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=12)
 def _masks(side: int) -> NDArray[np.float32]:
     """(side, side, 2): how much of a face is pasted, 1 over all of its oval and 0 on the border;
     and its claim to a pixel that another face has too, which falls from the middle on.
@@ -244,7 +246,7 @@ def _paste(result: Image, shown: Sequence[tuple[Patch, Box]], colour: float) -> 
         share = weight[..., 0] * (weight[..., 1] / total[place])
         back = cv2.invertAffineTransform(here)
         part = resample(patch.change(colour), back, h, w, growing=cv2.INTER_CUBIC)
-        change[place] += part * share[..., None]
+        change[place] += cv2.multiply(part, cv2.merge([share] * 3))
     part = result[rows, columns]
     result[rows, columns] = cv2.add(part, change, dtype=cv2.CV_8U)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import gcd
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from portrayer.image.geometry import resize
 from portrayer.image.glasses import glasses
-from portrayer.image.matte import guide, refine
+from portrayer.image.matte import Box, guide, refine
 from portrayer.image.mesh import parts
 from portrayer.image.oklab import oklab
 from portrayer.image.tone import noise
@@ -20,7 +21,9 @@ from portrayer.types import Image, Matte
 Floats = NDArray[np.float32]
 
 SIDE = 256  # pixels a side at which a face is looked at
-MARGIN = 3  # of these, beyond the oval, that are looked at as well
+MARGIN = 3  # of these, beyond the oval, that may be covered as well
+RING = SIDE // 12  # of these around the oval: what is seen there may cover it
+REACH = RING + 3  # of these around the oval: nothing further away has a say
 
 BETWEEN_EYES, CHIN = 168, 152  # vertices of the mesh
 FEATURES = ("right-brow", "left-brow", "right-eye", "left-eye", "lips")
@@ -55,6 +58,11 @@ class Frame:
     depth: Floats
     features: Floats
 
+    def within(self, box: Box) -> Frame:
+        """A part of it."""
+        whole = (self.oval, self.near, self.down, self.depth, self.features)
+        return Frame(*(field[box] for field in whole))
+
 
 def in_front(image: Image, oval: Matte, mesh: NDArray[np.floating]) -> Matte:
     """How much of each pixel of a crop ``image`` (S, S, 3) is in front of the face: (S, S) float32,
@@ -73,20 +81,43 @@ def in_front(image: Image, oval: Matte, mesh: NDArray[np.floating]) -> Matte:
     small = resize(image, SIDE, SIDE)
     vertices = (np.asarray(mesh, np.float32)[:, :2] + 0.5) * np.float32(SIDE / side) - 0.5
     frame = _frame(resize(oval, SIDE, SIDE), vertices)
+    full: Matte = np.zeros((side, side), np.float32)
+    boxes = _boxes(frame.oval, side)
+    if boxes is None:
+        return full
+    box, full_box = boxes
     lab = oklab(small)
+    lines = glasses(lab[..., 0], vertices)[box]
     grain = (2 * noise(small) / 255) ** 2  # no edges are drawn along it
-    covered = _covered(small, lab, frame, EPS + grain)
-    covered = np.maximum(covered, glasses(lab[..., 0], vertices))
-    full = refine(image, small, covered * frame.near, eps=FINE_EPS + grain)
-    full[full < SEEN] = 0
+    small, frame = small[box], frame.within(box)
+    covered = np.maximum(_covered(small, lab[box], frame, EPS + grain), lines)
+    part = refine(image[full_box], small, covered * frame.near, eps=FINE_EPS + grain)
+    part[part < SEEN] = 0
+    full[full_box] = part
     return full
+
+
+def _boxes(oval: Floats, side: int) -> tuple[Box, Box] | None:
+    """What is looked at of the small crop, and the same of one of (side, side): the oval and the
+    ring around it, from where pixels of both begin to where they end. None without an oval.
+    """
+    step = SIDE // gcd(SIDE, side)
+    x, y, w, h = cv2.boundingRect((oval > 0).astype(np.uint8))
+    if not w:
+        return None
+    spans = []
+    for start, length in ((y, h), (x, w)):
+        low, high = max(0, start - REACH) // step, -(-min(SIDE, start + length + REACH) // step)
+        spans.append([slice(low * k, high * k) for k in (step, step * side // SIDE)])
+    (rows, full_rows), (columns, full_columns) = spans
+    return (rows, columns), (full_rows, full_columns)
 
 
 def _frame(oval: Floats, vertices: Floats) -> Frame:
     origin, axis = vertices[BETWEEN_EYES], vertices[CHIN] - vertices[BETWEEN_EYES]
     unit = max(1.0, float(np.hypot(*axis)))
-    x, y = np.meshgrid(*2 * (np.arange(SIDE, dtype=np.float32),))
-    down = ((x - origin[0]) * axis[0] + (y - origin[1]) * axis[1]) / np.float32(unit**2)
+    x, y = (np.arange(SIDE, dtype=np.float32) - origin[:, None]) * (axis / unit**2)[:, None]
+    down = x + y[:, None]
     depth = cv2.distanceTransform((oval > 0.5).astype(np.uint8), cv2.DIST_L2, 3)
     features = cv2.dilate(parts(vertices, SIDE, *FEATURES), np.ones((7, 7), np.uint8))
     features = cv2.GaussianBlur(features, (0, 0), 1.5)
@@ -134,7 +165,7 @@ def _unlike(lab: Floats, own: Floats, frame: Frame) -> Floats:
     seen = own > 0.5
     far = np.minimum(_far(planes, seen, LEAST), _far(shaded, seen, LEAST_SHADED))
 
-    around = cv2.dilate(frame.oval, np.ones((2 * (SIDE // 12) + 1,) * 2, np.uint8))
+    around = cv2.dilate(frame.oval, np.ones((2 * RING + 1,) * 2, np.uint8))
     ring = (around > 0.5) & (frame.oval < 0.5) & (frame.down < 0.25)
     cells = _cells(planes)
     skin = _counted(cells[seen], own[seen] * np.exp(-far[seen] / 24))

@@ -92,10 +92,9 @@ def _eyes(vertices: Floats) -> Eyes:
 
 def _near(eyes: Eyes, side: int) -> Floats:
     """1 around the eyes, where glasses are; soft at its rim."""
-    along = np.arange(side, dtype=np.float32)
-    x, y = np.meshgrid(*(along - middle for middle in eyes.middles.mean(0)))
+    x, y = np.arange(side, dtype=np.float32) - eyes.middles.mean(0)[:, None]
     away = [
-        (x * axis[0] + y * axis[1]) / np.float32(reach * eyes.width)
+        x * (axis[0] / (reach * eyes.width)) + (y * (axis[1] / (reach * eyes.width)))[:, None]
         for axis, reach in zip((eyes.across, eyes.down), REACH, strict=True)
     ]
     return _ramp(np.hypot(away[0] ** 2, away[1] ** 2), 1, 0.8)  # a square with round corners
@@ -107,15 +106,17 @@ def _frame(light: Floats, opened: Sequence[Floats], eyes: Eyes) -> Floats:
     calm = cv2.GaussianBlur(light, (0, 0), side / 512)
     closed = cv2.morphologyEx(calm, cv2.MORPH_CLOSE, _disc(side * WIDEST / 2))
     ridges = (closed - calm) / (closed + np.float32(0.05))
-    places = [eyes.around(0, RADII), eyes.around(1, RADII), eyes.between()]
-    (right, left, bridge), paths = zip(*(_darkest(ridges, at) for at in places), strict=True)
-    rims = min(float(rim[BELOW].mean()) for rim in (right, left))
-    sure = min(_share(rims, *RIM), _share(float(bridge.mean()), *BRIDGE))
+    rims, paths = _darkest(ridges, np.stack([eyes.around(which, RADII) for which in range(2)]))
+    sure = _share(float(rims[:, BELOW].mean(1).min()), *RIM)
     if not sure:
         return np.zeros_like(light)
-    lines = _ramp(ridges, *LINE) * _along(paths, eyes, side)
+    bridge, crossing = _darkest(ridges, eyes.between()[None])
+    sure = min(sure, _share(float(bridge.mean()), *BRIDGE))
+    if not sure:
+        return np.zeros_like(light)
+    lines = _ramp(ridges, *LINE) * _along([*paths, *crossing], eyes, side)
     lines *= 1 - cv2.dilate(np.maximum(*opened), _disc(side / 128))
-    return sure * lines * _joined(lines > 0.3, np.concatenate([path[BELOW] for path in paths[:2]]))
+    return sure * lines * _joined(lines > 0.3, paths[:, BELOW].reshape(-1, 2))
 
 
 def _along(paths: Sequence[Floats], eyes: Eyes, side: int) -> Floats:
@@ -162,21 +163,23 @@ def _lenses(light: Floats, opened: Sequence[Floats], eyes: Eyes, near: Floats) -
 
 
 def _darkest(ridges: Floats, places: Floats) -> tuple[Floats, Floats]:
-    """The darkest line from the first to the last of ``places`` (N, R, 2) that goes at most one of
-    R aside a step: how dark it is (N,), and its points (N, 2).
+    """The darkest line from the first to the last of ``places`` (K, N, R, 2), for each of K, that
+    goes at most one of R aside a step: how dark it is (K, N), and its points (K, N, 2).
     """
-    values = _at(ridges, places)
-    beside = np.full(values.shape[1] + 2, -np.inf, np.float32)
-    steps = np.lib.stride_tricks.sliding_window_view(beside, 3)
-    best, came = values[0], []
-    for row in values[1:]:
-        beside[1:-1] = best
-        came.append(np.arange(-1, len(row) - 1) + steps.argmax(1))
-        best = row + steps.max(1)
-    where = [int(best.argmax())]
+    count, length, width, _ = places.shape
+    values = _at(ridges, places.reshape(-1, width, 2)).reshape(count, length, width)
+    beside = np.full((count, width + 2), -np.inf, np.float32)
+    steps = np.lib.stride_tricks.sliding_window_view(beside, 3, axis=1)
+    best, came = values[:, 0], []
+    for k in range(1, length):
+        beside[:, 1:-1] = best
+        came.append(np.arange(-1, width - 1) + steps.argmax(2))
+        best = values[:, k] + steps.max(2)
+    each = np.arange(count)
+    where = [best.argmax(1)]
     for back in reversed(came):
-        where.append(int(back[where[-1]]))
-    at = np.arange(len(places)), where[::-1]
+        where.append(back[each, where[-1]])
+    at = each[:, None], np.arange(length), np.stack(where[::-1], 1)
     return values[at], places[at]
 
 

@@ -21,6 +21,7 @@ from portrayer.types import Image, Matte
 Floats = NDArray[np.float32]
 Pixels = TypeVar("Pixels", NDArray[np.uint8], Floats)
 
+STRIP = 2**15  # pixels whose colours are worked on at once: they stay in the cache
 UNIT = 512  # pixels a side of a crop that the following pixels are of
 FINE, COARSE = 0.8, 2.0  # sigmas between which edges are told
 EDGES, SHARPEST = 94, 75  # percentiles: what is an edge, and which of them are the sharp ones
@@ -53,11 +54,17 @@ def match(front: Pixels, back: Pixels, mask: Matte, amount: float = 1.0) -> Pixe
         return front
     weight = weight * (skin(shrunk[0], weight) * skin(shrunk[1], weight) + np.float32(DOUBT))
     ours, theirs = (lit(colours, weight) for colours in (small, goal))
-    before = cv2.split(oklab(front))
-    after = relit(toned(relit(before, ours, -1), ours, theirs), theirs, 1)
-    if amount < 1:
-        after = [a + amount * (b - a) for a, b in zip(before, after, strict=True)]
-    return _like(rgb(cv2.merge(after)), front)
+    mine, other = (face.light(*mask.shape) for face in (ours, theirs))
+    result = np.empty_like(front)
+    step = max(1, STRIP // mask.shape[1])
+    for rows in (slice(at, at + step) for at in range(0, len(mask), step)):
+        before = cv2.split(oklab(front[rows]))
+        bare = relit(before, [plane[rows] for plane in mine], -1)
+        after = relit(toned(bare, ours, theirs), [plane[rows] for plane in other], 1)
+        if amount < 1:
+            after = [a + amount * (b - a) for a, b in zip(before, after, strict=True)]
+        result[rows] = _like(rgb(cv2.merge(after)), front)
+    return result
 
 
 def grain(front: Pixels, back: Pixels, mask: Matte) -> Pixels:
@@ -78,7 +85,12 @@ def grain(front: Pixels, back: Pixels, mask: Matte) -> Pixels:
         return result
     seed = crc32(np.ascontiguousarray(back).tobytes())
     speckle = np.random.default_rng(seed).standard_normal(mask.shape, np.float32)
-    return _like(result + (lacks * speckle)[..., None], front)
+    return _like(result + cv2.merge([lacks * speckle] * 3), front)
+
+
+def mixed(front: Pixels, back: Pixels, share: float) -> Pixels:
+    """``share`` of the front over the back; shapes as in :func:`match`."""
+    return cast(Pixels, cv2.addWeighted(front, share, back, 1 - share, 0))
 
 
 def smooth(image: Pixels, mask: Matte, amount: float) -> Pixels:
@@ -160,8 +172,12 @@ def _edges(image: NDArray[np.uint8] | Floats, mask: Matte) -> float:
     smoothings gives s.
     """
     unit = len(mask) / UNIT
-    light = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     fine, coarse = (max(0.5, sigma * unit) for sigma in (FINE, COARSE))
+    x, y, w, h = cv2.boundingRect((mask > 0.5).astype(np.uint8))
+    room = int(4 * coarse) + 4  # further away nothing has a say
+    box = np.s_[max(0, y - room) : y + h + room, max(0, x - room) : x + w + room]
+    image, mask = image[box], mask[box]
+    light = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     slopes = []
     for sigma in (fine, coarse):
         calm = cv2.GaussianBlur(light, (0, 0), sigma)
@@ -221,7 +237,7 @@ def _saturated(image: Image, factor: float) -> Image:
 def _levels(image: NDArray[np.uint8] | Floats) -> Image:
     if image.dtype == np.uint8:
         return cast(Image, image)
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return cv2.convertScaleAbs(np.maximum(image, 0))
 
 
 def _like(result: Floats, image: Pixels) -> Pixels:

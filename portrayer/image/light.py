@@ -43,6 +43,10 @@ class Tone:
     gain: Floats
     shift: Floats
 
+    def light(self, height: int, width: int) -> Planes:
+        """The gain and both shifts, (height, width) each."""
+        return cv2.split(resize(cv2.merge([self.gain, *cv2.split(self.shift)]), height, width))
+
 
 def lit(colours: Floats, weight: Floats) -> Tone:
     """The tone of what has weight (h, w) in OKLab ``colours`` (h, w, 3)."""
@@ -59,14 +63,13 @@ def lit(colours: Floats, weight: Floats) -> Tone:
     return Tone(middle, spread, colourful, np.clip(cv2.pow(ratio, GENTLE), DIM, BRIGHT), shift)
 
 
-def relit(planes: Planes, face: Tone, way: int) -> Planes:
-    """OKLab's three (S, S) in a face's light, or ``way`` -1, out of it.
+def relit(planes: Planes, falls: Planes, way: int) -> Planes:
+    """OKLab's three (h, w) in the light that ``falls``, (h, w) as :meth:`Tone.light` gives it, or
+    ``way`` -1, out of it.
 
     In more light a colour keeps its proportions, which in OKLab makes it so much longer.
     """
-    gain, *shift = (
-        resize(field, *planes[0].shape) for field in (face.gain, *cv2.split(face.shift))
-    )
+    gain, *shift = falls
     light, *colour = planes
     if way < 0:
         colour = [(one - more) / gain for one, more in zip(colour, shift, strict=True)]
@@ -75,7 +78,7 @@ def relit(planes: Planes, face: Tone, way: int) -> Planes:
 
 
 def toned(planes: Planes, ours: Tone, theirs: Tone) -> Planes:
-    """OKLab's three (S, S) of a face with the middle and spread of another's skin; what is no skin
+    """OKLab's three (h, w) of a face with the middle and spread of another's skin; what is no skin
     changes less.
     """
     ratio = (theirs.spread + FEW) / (ours.spread + FEW)
@@ -97,10 +100,12 @@ def toned(planes: Planes, ours: Tone, theirs: Tone) -> Planes:
     paler = np.minimum(away[0] * (ab[0] / long) + away[1] * (ab[1] / long), 0)
     paler *= min(scale, longer / long) - scale
     skin = 1 - (1 - skin) * scale  # where a photo has no colours, eyes have none
+    plain, full = (1 - skin) * light, skin * after
     for one, mine, other in zip(away, ab, goal, strict=True):
         one *= scale
         one += paler * (mine / long)
-        one += (1 - skin) * light * (mine / here) + skin * after * (other / there)
+        one += plain * (mine / here)
+        one += full * (other / there)
     return [after, *away]
 
 
@@ -132,7 +137,8 @@ def low(values: Floats) -> Floats:
 
 def _median(values: Floats, weight: Floats) -> Floats:
     """(C,) of (h, w, C), weighted by (h, w)."""
-    flat, weights = values.reshape(-1, values.shape[-1]), weight.ravel()
+    some = np.flatnonzero(weight)
+    flat, weights = values.reshape(-1, values.shape[-1])[some], weight.ravel()[some]
     order = np.argsort(flat, axis=0)
     reached = np.cumsum(weights[order], axis=0)
     at = (reached < reached[-1] / 2).sum(0)

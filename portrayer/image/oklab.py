@@ -46,12 +46,9 @@ def rgb(lab: Floats) -> Floats:
     """
     cones = cv2.transform(lab, FROM_LAB)
     light = cv2.transform(cones * cones * cones, FROM_CONES)
-    np.clip(light, 0, 1, out=light)
-    levels = cv2.pow(light, 1 / 2.4)
-    levels *= 255 * 1.055
-    levels -= 255 * 0.055
-    # The power is below the straight part where that ends, and above it before.
-    return np.maximum(levels, np.minimum(light, TOE[1]) * (255 * 12.92))
+    np.sqrt(np.maximum(light, 0, out=light), out=light)
+    steps = cv2.multiply(light, (STEPS,) * 4, dtype=cv2.CV_16U)  # rounded, and clipped
+    return LEVELS.take(steps, mode="clip")
 
 
 def linear(encoded: Floats) -> Floats:
@@ -62,4 +59,12 @@ def linear(encoded: Floats) -> Floats:
     return np.where(encoded > TOE[0], bent, encoded * np.float32(1 / 12.92))
 
 
+def srgb(light: Floats) -> Floats:
+    """The inverse of :func:`linear`."""
+    bent = 1.055 * light ** np.float32(1 / 2.4) - 0.055
+    return np.where(light > TOE[1], bent, light * np.float32(12.92))
+
+
 LINEAR = linear(np.linspace(0, 1, 256, dtype=np.float32))
+STEPS = 2**16 - 1  # of light's square root: evenly, in the dark there were too few
+LEVELS = 255 * srgb(np.linspace(0, 1, STEPS + 1, dtype=np.float32) ** 2)

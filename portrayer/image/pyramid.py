@@ -41,18 +41,20 @@ def blend(
     bands = []
     for _ in range(levels):
         smaller = cv2.pyrDown(rest)
-        band = rest - cv2.pyrUp(smaller, dstsize=rest.shape[1::-1])
-        bands.append(band * np.maximum(share - outside, 0)[..., None])
+        rest -= cv2.pyrUp(smaller, dstsize=rest.shape[1::-1])
+        bands.append(_weighted(rest, np.maximum(share - outside, 0)))
         rest, share, outside = smaller, cv2.pyrDown(share), cv2.pyrDown(outside)
-    change = rest * np.maximum(share - outside, 0)[..., None]
+    change = _weighted(rest, np.maximum(share - outside, 0))
     for band in reversed(bands):
         change = cv2.pyrUp(change, dstsize=band.shape[1::-1])
         change += band
-    change *= inside[..., None]
-    result = back + change
-    if back.dtype == np.uint8:
-        result = np.clip(np.rint(result), 0, 255)
-    return result.astype(back.dtype)
+    change = _weighted(change, inside)
+    return cv2.add(back, change, dtype=cv2.CV_8U if back.dtype == np.uint8 else cv2.CV_32F)
+
+
+def _weighted(picture: NDArray[np.float32], weight: Matte) -> NDArray[np.float32]:
+    """(S, S, 3), written over, times (S, S): broadcast, it would take three times as long."""
+    return cv2.multiply(picture, cv2.merge([weight] * 3), picture)
 
 
 def _inside(weight: Matte) -> Matte:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TypeAlias
 
 import cv2
@@ -33,18 +32,22 @@ def interpolate(corners: NDArray[np.float64], values: NDArray[np.float64], side:
     below = (down * u[:, :1] - across * v[:, :1]) / turn
 
     triangle, y, start, stop = spans(corners, side)
-    x0, y0 = corners[triangle, 0].T
-    left = values[triangle, 0] + right[triangle] * (start - x0)[:, None]
-    left += below[triangle] * (y - y0)[:, None]
+    across, down = start - corners[triangle, 0, 0], y - corners[triangle, 0, 1]
     count = stop - start
+    before = np.cumsum(count) - count
     span = np.repeat(np.arange(len(count)), count)
-    step = np.arange(len(span)) - np.repeat(np.cumsum(count) - count, count)
-    made = left.astype(np.float32)[span]
-    made += right.astype(np.float32)[triangle][span] * step.astype(np.float32)[:, None]
-    at = (y * side + start)[span] + step
+    pixel = np.arange(len(span))
+    step = (pixel - before[span]).astype(np.float32)
+    at = pixel + (y * side + start - before)[span]
     result = np.zeros((values.shape[2], side * side), np.float32)
-    for plane, value in zip(result, made.T, strict=True):
-        plane[at] = value  # of several, the last stays
+    # One plane after the other: each pass runs over memory in its order.
+    for plane, origin, more, under in zip(result, values[:, 0].T, right.T, below.T, strict=True):
+        left = origin[triangle] + more[triangle] * across
+        left += under[triangle] * down
+        made = more.astype(np.float32)[triangle][span]
+        made *= step
+        made += left.astype(np.float32)[span]
+        plane[at] = made  # of several, the last stays
     return result.reshape(-1, side, side)
 
 
@@ -54,29 +57,34 @@ def spans(
     """The rows of pixels that triangles (T, 3, 2) cover in a square: triangle, y, first x, and the
     one after the last, each (S,); in the triangles' order.
     """
-    ends = np.stack([corners, np.roll(corners, -1, 1)], 2)  # (T, edge, end, 2)
-    upward = ends[:, :, 0, 1] > ends[:, :, 1, 1]
-    ends[upward] = ends[upward, ::-1]  # so that two triangles reckon their edge alike
-    high, low = ends[:, :, 0], ends[:, :, 1]
-    rise = low[..., 1] - high[..., 1]
-    slope = (low[..., 0] - high[..., 0]) / np.where(rise > 0, rise, np.inf)  # level ones: no row's
-    begin, end = np.ceil(high[..., 1]), np.ceil(low[..., 1])
-    top = np.clip(begin.min(1), 0, side).astype(np.int64)
-    count = np.clip(end.max(1), 0, side).astype(np.int64) - top
+    here = np.ascontiguousarray(np.moveaxis(corners, 0, 2))  # (corner, x or y, T): long rows
+    after = np.roll(here, -1, 0)
+    upward = (here[:, 1] > after[:, 1])[:, None]
+    # From the upper end down, so that two triangles reckon their edge alike.
+    high, low = np.where(upward, after, here), np.where(upward, here, after)
+    (x0, y0), (x1, y1) = (np.moveaxis(ends, 1, 0) for ends in (high, low))
+    rise = y1 - y0
+    slope = (x1 - x0) / np.where(rise > 0, rise, np.inf)  # level ones: no row's
+    begin, end = np.ceil(y0), np.ceil(y1)
+    top = np.clip(begin.min(0), 0, side).astype(np.int64)
+    count = np.clip(end.max(0), 0, side).astype(np.int64) - top
     triangle = np.repeat(np.arange(len(corners)), count)
-    y = np.arange(len(triangle)) - np.repeat(np.cumsum(count) - count, count) + top[triangle]
-    row = y[:, None]
-    met = (begin[triangle] <= row) & (row < end[triangle])
-    x = high[triangle, :, 0] + (row - high[triangle, :, 1]) * slope[triangle]
-    start = np.ceil(np.where(met, x, np.inf).min(1)).clip(0, side).astype(np.int64)
-    stop = np.ceil(np.where(met, x, -np.inf).max(1)).clip(0, side).astype(np.int64)
+    y = np.arange(len(triangle)) + (top - (np.cumsum(count) - count))[triangle]
+    first, last = np.full((2, len(y)), np.inf)
+    np.negative(last, out=last)
+    for x, high_y, lean, from_, to in zip(x0, y0, slope, begin, end, strict=True):
+        at = x[triangle] + (y - high_y[triangle]) * lean[triangle]
+        met = (from_[triangle] <= y) & (y < to[triangle])
+        np.minimum(first, at, out=first, where=met)
+        np.maximum(last, at, out=last, where=met)
+    start, stop = (np.ceil(x).clip(0, side).astype(np.int64) for x in (first, last))
     some = stop > start
     return triangle[some], y[some], start[some], stop[some]
 
 
-def membrane(held: Sequence[Floats], weight: Floats) -> list[Floats]:
-    """Maps (S, S) of values that are known here and there; between them and zeros along the border
-    they lie as a stretched membrane would (Laplace's equation), relaxed from coarse to fine.
+def membrane(held: Floats, weight: Floats) -> Floats:
+    """Maps (S, S, C) of values that are known here and there; between them and zeros along the
+    border they lie as a stretched membrane would (Laplace's equation), relaxed from coarse to fine.
 
     ``weight``: (S, S) how well they are known, 0..1; ``held``: the values times that.
     """
@@ -84,21 +92,18 @@ def membrane(held: Sequence[Floats], weight: Floats) -> list[Floats]:
     if side > COARSEST:
         half = [
             cv2.resize(part, (side // 2, side // 2), interpolation=cv2.INTER_AREA)
-            for part in (*held, weight)
+            for part in (held, weight)
         ]
-        sheets = [
-            cv2.resize(guess, (side, side), interpolation=cv2.INTER_LINEAR)
-            for guess in membrane(half[:-1], half[-1])
-        ]
+        guess = membrane(half[0], half[1])
+        sheet = cv2.resize(guess, (side, side), interpolation=cv2.INTER_LINEAR)
     else:
-        sheets = [np.zeros_like(part) for part in held]
+        sheet = np.zeros_like(held)
     free = (weight == 0).astype(np.float32)
     free[[0, -1]] = free[:, [0, -1]] = 0
-    weight = np.maximum(weight, np.finfo(np.float32).tiny)
-    for sheet, part in zip(sheets, held, strict=True):
-        known = part / weight
-        for _ in range(SWEEPS):
-            cv2.blur(sheet, (3, 3), sheet, borderType=cv2.BORDER_REPLICATE)
-            np.multiply(sheet, free, sheet)
-            np.add(sheet, known, sheet)
-    return sheets
+    free, weight = (cv2.merge([one] * held.shape[2]) for one in (free, weight))
+    known = held / np.maximum(weight, np.finfo(np.float32).tiny)
+    for _ in range(SWEEPS):
+        cv2.blur(sheet, (3, 3), sheet, borderType=cv2.BORDER_REPLICATE)
+        np.multiply(sheet, free, sheet)
+        np.add(sheet, known, sheet)
+    return sheet

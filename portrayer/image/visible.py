@@ -82,7 +82,8 @@ def coverage(start: Floats, goal: Floats) -> Floats:
     (468, 2) that is to be brought to another; 0 beyond the contour.
     """
     skin, openings = net().skin, net().openings
-    has, wants = facing(start), facing(goal)
+    units = size(start), size(goal)
+    has, wants = (facing(flat, unit) for flat, unit in zip((start, goal), units, strict=True))
     ratio = 1 + (has - wants) / np.maximum(wants + GRAZING, GRAZING / 2)
     seen = ramp(ratio, NOTHING, ALL)
     least = seen.copy()
@@ -97,18 +98,19 @@ def coverage(start: Floats, goal: Floats) -> Floats:
     at = len(skin)
     for between, (_, shut, wide) in zip(openings, OPENINGS, strict=True):
         here, there = (
-            np.maximum(turns(flat, between), 0).sum() / size(flat) ** 2 for flat in (start, goal)
+            np.maximum(turns(flat, between), 0).sum() / unit**2
+            for flat, unit in zip((start, goal), units, strict=True)
         )
         open_[at : at + len(between)] = ramp(here / np.maximum(there, 1e-9), shut, wide)
         at += len(between)
     return seen[net().triangles] * open_[:, None]
 
 
-def facing(flat: Floats) -> Floats:
-    """(468,): how much a mesh (468, 2) faces the camera at each vertex, 1 wholly, 0 edge-on, below
-    where it looks away.
+def facing(flat: Floats, unit: float) -> Floats:
+    """(468,): how much a mesh (468, 2), whose :func:`size` is ``unit``, faces the camera at each
+    vertex, 1 wholly, 0 edge-on, below where it looks away.
     """
-    return around(net().skin, turns(flat, net().skin)) / (net().area * size(flat) ** 2)
+    return around(net().skin, turns(flat, net().skin)) / (net().area * unit**2)
 
 
 def size(flat: Floats) -> float:

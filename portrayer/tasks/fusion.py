@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from portrayer.image.faces import Matrix, align, paste, relaid
 from portrayer.image.front import in_front
 from portrayer.image.geometry import limit
 from portrayer.image.label import corner
-from portrayer.image.matte import erode, feather
+from portrayer.image.matte import bounds, erode, feather
 from portrayer.image.mesh import Mesh, bend, complete, oval, posed, towards
 from portrayer.image.pyramid import blend
 from portrayer.tasks import enhancement, swapping
@@ -28,7 +29,7 @@ from portrayer.tasks.swapping import SWAPPERS, Swapper
 from portrayer.tasks.task import Encoding, Infer, Product
 from portrayer.types import Face, Image, Matte
 
-TEMPLATE, SIDES = "ffhq", (256, 512, 1024)
+TEMPLATE, SIDES = "ffhq", (256, 320, 384, 448, 512, 640, 768, 896, 1024)
 ROOM = 0.12  # of a face's box, around it: outside of that the target is not touched
 EDGE, SOFT = 0.02, 0.013  # of the crop's side: the border is drawn in, and made soft
 FIXED = 220 * 2**20  # bytes that one face's crop takes
@@ -202,17 +203,37 @@ def most_like(
     return min(found, key=apart)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Given:
+    """What a source gives, whatever the target: the ``crop`` (S, S, 3) of a face, the ``mesh``
+    (468, 3) in it, and how much of each pixel is ``hidden`` (S, S) by what is in front.
+    """
+
+    crop: Image
+    mesh: Mesh
+    hidden: Matte
+
+    def laid(self, shape: Mesh) -> tuple[Image, Matte]:
+        """The face where a mesh (468, 3) lies, (S, S, 3), and how much of it is shown, (S, S)."""
+        way = complete(self.mesh, shape, len(self.crop))
+        return way.picture(self.crop), way.covered * (1 - way.picture(self.hidden))
+
+
+def given(source: Image, giver: Face, side: int) -> Given:
+    """One of its faces, in a square of that side."""
+    crop, inward = align(source, giver.points, TEMPLATE, side)
+    mesh = moved(giver.mesh, inward)
+    return Given(crop, mesh, in_front(crop, oval(mesh, side), mesh))
+
+
 def fused(source: Image, giver: Face, target: Image, taker: Face, options: Fusion) -> Image:
     """``target`` with one face fused, all in one square around it."""
     side = side_for(taker)
     there, outward = align(target, taker.points, TEMPLATE, side)
-    here, inward = align(source, giver.points, TEMPLATE, side)
-    own, other = moved(taker.mesh, outward), moved(giver.mesh, inward)
-    shape = towards(own, other, options.blend)
-    front, covered = complete(here, other, shape, side)
-    hidden = in_front(here, oval(other, side), other)
-    missing = complete(picture(hidden), other, shape, side)[0][..., 0]
-    made = joined(front, covered * (1 - missing), bend(there, own, shape), shape, options)
+    here, own = given(source, giver, side), moved(taker.mesh, outward)
+    shape = towards(own, here.mesh, options.blend)
+    front, shown = here.laid(shape)
+    made = joined(front, shown, bend(there, own, shape), shape, options)
     return paste(target, [there], [made], [outward], [1.0], colour=0)
 
 
@@ -233,20 +254,30 @@ def joined(front: Image, shown: Matte, back: Image, shape: Mesh, options: Fusion
     """
     side = len(back)
     inside = oval(shape, side)
-    mask = inside * shown * (1 - in_front(back, inside, shape))
-    mask = feather(erode(mask, EDGE * side), SOFT * side)
+    mask = bordered(inside * shown * (1 - in_front(back, inside, shape)))
     front = harmony.match(front, back, mask)
     front = harmony.MODES[options.mode](front, back)
     front = harmony.grain(front, back, mask)
-    made = blend(mixed(front, back, options.blend), back, mask)
+    made = blend(harmony.mixed(front, back, options.blend), back, mask)
     made = harmony.smooth(made, mask, options.skin_smooth)
     looked = harmony.look(made, options.brightness, options.contrast, options.saturation)
-    return over(looked, mask, made)
+    return made if looked is made else over(looked, mask, made)
 
 
-def picture(matte: Matte) -> NDArray[np.float32]:
-    """A matte (S, S) as a picture (S, S, 3), to be warped like one."""
-    return np.repeat(matte[..., None], 3, 2)
+def bordered(mask: Matte) -> Matte:
+    """A mask (S, S) whose border is drawn in and made soft."""
+    side = len(mask)
+    result = np.zeros_like(mask)
+    box = bounds(mask, level=0)
+    if box is None:
+        return result
+    room = round(3 * SOFT * side)
+    rows, columns = (slice(max(0, part.start - room), part.stop + room) for part in box)
+    # In levels it is drawn in four times as fast.
+    levels: NDArray[Any] = np.rint(255 * np.clip(mask[rows, columns], 0, 1)).astype(np.uint8)
+    inner: Matte = erode(levels, EDGE * side).astype(np.float32) / np.float32(255)
+    result[rows, columns] = feather(inner, SOFT * side)
+    return result
 
 
 def side_for(face: Face) -> int:
@@ -260,11 +291,6 @@ def moved(mesh: Mesh, matrix: Matrix) -> Mesh:
     scale = np.sqrt(np.linalg.det(matrix[:, :2]))
     flat = mesh[:, :2] @ matrix[:, :2].T + matrix[:, 2]
     return np.column_stack([flat, mesh[:, 2] * scale])
-
-
-def mixed(front: Image, back: Image, share: float) -> Image:
-    """``share`` of the front over the back."""
-    return np.rint(back + np.float32(share) * (front.astype(np.float32) - back)).astype(np.uint8)
 
 
 def around(face: Face) -> Face:

@@ -12,7 +12,7 @@ from portrayer.image import mesh as meshes
 from portrayer.image.canonical import FILE, PARTS, ROLLED, canonical
 from portrayer.image.faces import similarity
 from portrayer.image.faces import warp as turned
-from portrayer.image.mesh import bend, complete, mirrored, oval, parts, posed, rigid, towards, warp
+from portrayer.image.mesh import bend, complete, mirrored, oval, parts, posed, rigid, towards, way
 from portrayer.image.shape import LIMIT, SHARE, wholes
 from portrayer.image.visible import coverage, net, size
 from tests.image.meshes import gap, person, pose, poses, rotation, speaking
@@ -235,6 +235,14 @@ def test_the_contour_gives_way_less_than_the_middle() -> None:
     assert np.abs(change).max() <= SHARE * full.max()
 
 
+def warp(
+    texture: np.ndarray, mesh_from: np.ndarray, mesh_to: np.ndarray, side: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A texture's face as a picture, and how well it is covered."""
+    there = way(mesh_from, mesh_to, side)
+    return there.picture(texture), there.covered
+
+
 @settings(max_examples=40)
 @given(SEEDS, SEEDS, poses(), poses())
 def test_a_vertex_of_one_picture_comes_to_lie_on_that_of_the_other(
@@ -291,8 +299,7 @@ def test_what_is_turned_away_is_not_covered() -> None:
     """
     shape, near, far = canonical().vertices, 50, 280  # on the cheeks, right and left
     front, aside = pose(shape, 128), pose(shape, 128, yaw=50)
-    texture = np.zeros((128, 128, 3), np.uint8)
-    covered = warp(texture, aside, front, 128)[1]
+    covered = way(aside, front, 128).covered
     at = {v: tuple(np.round(front[v, 1::-1]).astype(int)) for v in (near, far)}
     seen, hidden = covered[at[near]], covered[at[far]]
     if seen < hidden:
@@ -300,8 +307,8 @@ def test_what_is_turned_away_is_not_covered() -> None:
         near, far = far, near
     assert (seen, hidden) == (pytest.approx(1, abs=0.05), pytest.approx(0, abs=0.05))
     for covered in (
-        warp(*mirrored(texture, aside), front, 128)[1],
-        complete(texture, aside, front, 128)[1],
+        way(mirrored(aside), front, 128).covered,
+        complete(aside, front, 128).covered,
     ):
         assert covered[at[far]] > 0.95
 
@@ -313,30 +320,29 @@ def test_a_turned_face_is_completed_by_its_mirror_image() -> None:
     shape = canonical().vertices
     front, aside = pose(shape, 128), pose(shape, 128, yaw=45)
     face = oval(aside, 128)[..., None]
+    found, whole = complete(aside, front, 128), complete(front, front, 128)
+    assert found.covered.max() <= 1
     for dtype in (np.uint8, np.float32):
         texture = (face * (200, 150, 120)).astype(dtype)
-        picture, covered = complete(texture, aside, front, 128)
+        picture = found.picture(texture)
         assert picture.dtype == dtype
-        assert covered.max() <= 1
         inner = cv2.erode(oval(front, 128), np.ones((15, 15))) == 1
         assert np.abs(picture[inner] - np.array([200.0, 150, 120])).mean() < 3
-        for one, other in zip(
-            complete(texture, front, front, 128), warp(texture, front, front, 128), strict=True
-        ):
-            np.testing.assert_array_equal(one, other)
+        red = found.picture(np.ascontiguousarray(texture[..., 0]))
+        np.testing.assert_array_equal(red, picture[..., 0])
+        same, covered = warp(texture, front, front, 128)
+        np.testing.assert_array_equal(whole.picture(texture), same)
+        np.testing.assert_array_equal(whole.covered, covered)
 
 
 def test_the_mirror_shows_the_same_at_each_vertex() -> None:
-    """What lies at a vertex lies in the mirror at that of the other side, to the pixel; and twice
-    mirrored is as before.
+    """What lies at a vertex lies in the mirror at that of the other side; and twice mirrored is as
+    before.
     """
-    mesh, picture = pose(person(3), 128, yaw=20), places(128)
-    flipped, there = mirrored(picture, mesh)
-    order = canonical().mirror
-    shown = cv2.remap(flipped, there[None, :, 0], there[None, :, 1], cv2.INTER_LINEAR)[0, :, :2]
-    np.testing.assert_allclose(shown, mesh[order, :2], atol=0.05)
-    for one, other in zip(mirrored(flipped, there), (picture, mesh), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-4)
+    mesh = pose(person(3), 128, yaw=20)
+    there, order = mirrored(mesh), canonical().mirror
+    np.testing.assert_array_equal(there * (-1, 1, 1), mesh[order])
+    np.testing.assert_array_equal(mirrored(there), mesh)
 
 
 def test_a_closed_mouth_has_no_teeth_to_give() -> None:
@@ -345,10 +351,9 @@ def test_a_closed_mouth_has_no_teeth_to_give() -> None:
     target = pose(speaking(shut, 0.3), 256)
     inner = parts(target, 256, "mouth")
     inner = cv2.erode(inner, np.ones((7, 7)))
-    texture = np.zeros((256, 256, 3), np.uint8)
     around = cv2.dilate(inner, np.ones((31, 31))) * (parts(target, 256, "lips") == 0)
     for opening, wanted in ((-0.02, 0), (0.3, 1)):
-        covered = warp(texture, pose(speaking(shut, opening), 256), target, 256)[1]
+        covered = way(pose(speaking(shut, opening), 256), target, 256).covered
         assert np.abs(covered[inner == 1] - wanted).max() < 0.05
         assert covered[around == 1].mean() > 0.9
 
@@ -433,6 +438,22 @@ def test_the_oval_holds_the_face(seed: int, how: dict[str, float]) -> None:
     assert 0.9 * hull < face.sum() < 1.03 * hull
     assert cv2.connectedComponents((face > 0.5).astype(np.uint8))[0] == 2
     assert cv2.connectedComponents((face <= 0.5).astype(np.uint8))[0] == 2
+
+
+@settings(max_examples=20)
+@given(SEEDS, poses())
+def test_the_oval_is_of_all_triangles_that_are_seen(seed: int, how: dict[str, float]) -> None:
+    """Also of those that are left out when it is drawn: bit for bit the contour and every one."""
+    mesh = pose(person(seed), SIDE, **how)[:, :2].astype(np.float64)
+    corners = mesh[canonical().triangles]
+    u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    seen = corners[u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0] > 0]
+    fine = np.zeros((4 * SIDE, 4 * SIDE), np.uint8)
+    for polygon in (mesh[list(PARTS["oval"])], *seen):
+        points = np.round(((polygon + 0.5) * 4 - 0.5) * 16).astype(np.int32)
+        cv2.fillPoly(fine, [points], 255, cv2.LINE_8, 4)
+    whole = cv2.resize(fine, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    np.testing.assert_allclose(oval(mesh, SIDE), whole / 255, atol=1e-6)
 
 
 def test_parts_are_a_union() -> None:

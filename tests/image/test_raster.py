@@ -79,7 +79,8 @@ def test_a_membrane_keeps_what_is_known_and_never_leaves_its_range() -> None:
     weight = np.zeros((side, side), np.float32)
     weight[20:40, 24:44] = 1
     value = np.linspace(-3, 5, side, dtype=np.float32) * weight
-    (sheet,) = membrane([value], weight)
+    sheet, other = np.moveaxis(membrane(np.stack([value, -value], -1), weight), -1, 0)
+    np.testing.assert_array_equal(sheet, -other)  # each map by itself
     np.testing.assert_allclose(sheet[weight == 1], value[weight == 1], atol=1e-6)
     assert not sheet[[0, -1]].any()
     assert not sheet[:, [0, -1]].any()

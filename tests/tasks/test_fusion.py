@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,20 @@ from portrayer.engine.memory import Budget
 from portrayer.errors import InvalidOption, NoFaceFound
 from portrayer.image import codec
 from portrayer.image.geometry import limit, resize
+from portrayer.image.matte import erode, feather
 from portrayer.models.catalog import spec
 from portrayer.pipeline import Pipeline, Result
-from portrayer.tasks.fusion import SIDES, Fusion, around, memory, rank, side_for
+from portrayer.tasks.fusion import (
+    EDGE,
+    SIDES,
+    SOFT,
+    Fusion,
+    around,
+    bordered,
+    memory,
+    rank,
+    side_for,
+)
 from portrayer.tasks.options import read
 from portrayer.types import Face, Image
 from tests.portraits import admiral
@@ -206,12 +218,25 @@ def test_a_crop_loses_nothing_within_bounds() -> None:
         points = np.array([[0, 0], [eyes, 0], [0, 0], [0, 0], [0, 0]], np.float32)
         return Face((10, 20, 100, 50), 1.0, points, mesh)
 
-    assert [side_for(face(eyes)) for eyes in (5, 60, 70, 120, 130, 900)] == [
-        *(SIDES[0], SIDES[0], SIDES[1], SIDES[1], SIDES[2], SIDES[2])
+    assert [side_for(face(eyes)) for eyes in (5, 60, 70, 125, 200, 900)] == [
+        *(256, 256, 320, 512, 896, 1024)
     ]
+    for side, larger in pairwise(SIDES):
+        assert side < larger <= 1.25 * side
+        assert side % 64 == 0  # the small pictures of it are of whole pixels
     x, y, w, h = around(face(60)).box
     assert x < 10 < x + w > 110
     assert y < 20 < y + h > 70
+
+
+@pytest.mark.parametrize("at", [(60, 40), (0, 0), (250, 120)])
+def test_a_mask_is_bordered_wherever_it_is(at: tuple[int, int]) -> None:
+    """As the whole of it would be, to a level, also at the crop's edge; nothing of nothing."""
+    x, y = np.meshgrid(np.arange(320), np.arange(320))
+    mask = np.clip(90 - np.hypot(x - at[0] - 40, y - at[1] - 60), 0, 1).astype(np.float32)
+    whole = feather(erode(mask, EDGE * 320), SOFT * 320)
+    assert np.abs(bordered(mask) - whole).max() <= 1 / 255
+    assert not bordered(np.zeros_like(mask)).any()
 
 
 def test_memory_is_no_more_than_was_said(pipeline: Pipeline, plain: Result) -> None:

@@ -13,7 +13,7 @@ OLD := import sys; sys.exit(sys.version_info < (3, 11) and "Portrayer needs Pyth
 	this is %d.%d: name another, as in make PYTHON=python3.12" % sys.version_info[:2])
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test check bench bench-gpu screenshots clean
+.PHONY: help install demo run test cluster check bench bench-gpu screenshots clean
 
 help: ## say what can be made
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -34,6 +34,10 @@ run: install ## serve the HTTP API on this machine
 
 test: install ## run the tests
 	@$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+cluster: install ## run the tests that need a Ray cluster; its nodes are on this machine
+	@$(PIP) install -c constraints.txt -e ".[ray]"
+	@$(RUN) -m pytest -m cluster tests/jobs/test_cluster.py
 
 check: install ## lint, format, types and the floors
 	@$(RUN) -m ruff check .

@@ -19,7 +19,7 @@ from portrayer.engine.answer import Stats
 from portrayer.errors import CapacityError
 from portrayer.jobs.backend import Crashed, Files, Watch
 from portrayer.jobs.crew import Crew
-from portrayer.jobs.grid import Fallen, Grid, Lost
+from portrayer.jobs.grid import Fallen, Grid, Lost, pieces
 from portrayer.jobs.record import ATTEMPTS, JSON, Item, Job
 from portrayer.jobs.seats import Seat
 from portrayer.jobs.worker import Answer, Errand
@@ -73,28 +73,17 @@ class RayBackend:
     def run(self, job: Job, item: Item, watch: Watch) -> Mapping[str, JSON]:
         """See :meth:`Backend.run`; the result also says on which ``node``."""
         errand = _errand(job, item)
-        for _ in range(0 if item.suspect else ATTEMPTS):
-            with self._crew.taken(partial(watch, "claimed")) as seat:
-                try:
-                    return self._done(seat, errand, watch)
-                except Lost:
-                    self._crew.lost(seat)
-                except Fallen:
-                    self._crew.fallen(seat)
-                    break
-        for _ in range(ATTEMPTS):
-            with self._crew.taken(partial(watch, "claimed"), alone=True) as seat:
-                before = self._crew.token(seat)
-                try:
-                    return self._done(seat, errand, watch)
-                except (Lost, Fallen) as error:
-                    after = self._crew.token(seat)
-                    if before and after and before != after:
-                        line = (
-                            f"the process at work on it, and on nothing else, died on {seat.node}"
-                        )
-                        raise Crashed(line) from error
-        raise CapacityError("each node at work on it was lost")
+        node, answer = self._carried(errand, watch, item.suspect)
+        if answer.error is not None:
+            number = answer.number
+            raise answer.error from (OSError(number, os.strerror(number)) if number else None)
+        assert answer.result is not None, "an answer is one or the other"
+        if answer.files:
+            watch("encode")  # nothing is written that nobody wants any more
+        target = Path(errand.target)
+        for tail, blob in answer.files:
+            storage.write(target.with_name(f"{target.stem}{tail}"), blob)
+        return {**answer.result, "node": node}
 
     def stats(self, *, now: bool = False) -> Stats:
         """What all the workers' engines have done and hold, as they last said or say ``now``."""
@@ -113,25 +102,39 @@ class RayBackend:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _done(self, seat: Seat, errand: Errand, watch: Watch) -> Mapping[str, JSON]:
-        """The errand by the worker of that seat. Raises :class:`Lost`, :class:`Fallen` as well."""
+    def _carried(self, errand: Errand, watch: Watch, suspect: bool) -> tuple[str, Answer]:
+        """What came of it, and on which node; the worker is free again before that is written."""
+        for _ in range(0 if suspect else ATTEMPTS):
+            with self._crew.taken(partial(watch, "claimed")) as seat:
+                try:
+                    return seat.node, self._asked(seat, errand, watch)
+                except Lost:
+                    self._crew.lost(seat)
+                except Fallen:
+                    self._crew.fallen(seat)
+                    break
+        for _ in range(ATTEMPTS):
+            with self._crew.taken(partial(watch, "claimed"), alone=True) as seat:
+                before = self._crew.token(seat)
+                try:
+                    return seat.node, self._asked(seat, errand, watch)
+                except (Lost, Fallen) as error:
+                    after = self._crew.token(seat)
+                    if before and after and before != after:
+                        line = (
+                            f"the process at work on it, and on nothing else, died on {seat.node}"
+                        )
+                        raise Crashed(line) from error
+        raise CapacityError("each node at work on it was lost")
+
+    def _asked(self, seat: Seat, errand: Errand, watch: Watch) -> Answer:
+        """The errand by the worker of that seat. Raises :class:`Lost`, :class:`Fallen`."""
         watch("task")
         answer: Answer = self._grid.call(seat.worker, "work", errand, *self._blobs(errand))
-        if answer.error is not None:
-            number = answer.number
-            raise answer.error from (OSError(number, os.strerror(number)) if number else None)
-        assert answer.result is not None, "an answer is one or the other"
-        if answer.files:
-            watch("encode")  # nothing is written that nobody wants any more
-        target = Path(errand.target)
-        for tail, blob in answer.files:
-            storage.write(target.with_name(f"{target.stem}{tail}"), blob)
-        return {**answer.result, "node": seat.node}
+        return answer
 
     def _blobs(self, errand: Errand) -> Iterator[Any]:
         """What travels with it, in its order."""
-        if not storage.is_url(errand.source):
-            yield storage.read(Path(errand.source))
         for path in (*errand.pictures, *errand.beside):
             key = path, storage.signature(Path(path))
             kept = self._kept.get(key)
@@ -143,6 +146,8 @@ class RayBackend:
         while len(self._kept) > KEPT:
             with suppress(KeyError):
                 self._kept.popitem(last=False)
+        if not storage.is_url(errand.source):
+            yield from pieces(storage.read(Path(errand.source)))
 
 
 def _errand(job: Job, item: Item) -> Errand:

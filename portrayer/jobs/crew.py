@@ -29,7 +29,7 @@ ASKED = 1.0  # seconds for an answer beside the work
 
 
 class Crew:
-    """One worker for each GPU, or for a node's cores. Safe to call from many threads."""
+    """The workers of all shares, see :meth:`Grid.shares`. Safe to call from many threads."""
 
     def __init__(self, grid: Grid, settings: Settings, opened: Callable[[Settings], Files]) -> None:
         """Returns when the first worker is there.

@@ -23,7 +23,16 @@ from portrayer.settings import Settings
 log = logging.getLogger(__name__)
 
 FORMS = "auto, local:N, ray://HOST:PORT or HOST:PORT"
+ROOM = 2 << 30  # bytes of a node's memory for a worker on its cores; with less there are fewer
 STORE = 256 << 20  # bytes for what travels, of a cluster that is started here
+# What is small enough travels in a call or an answer itself. By way of the object stores of two
+# nodes a photo of 0.4 MB takes 8 ms of a core more, its result of 1.6 MB another 10.
+PIECE = 96 << 10  # bytes that an argument may have for that; it is for the driver's Ray to say
+CALL = 8 << 20  # bytes that all of them may have, of its 10 MB
+ANSWER = {  # bytes that an answer may have; workers are told
+    "RAY_max_direct_call_object_size": str(64 << 20),
+    "RAY_task_rpc_inlined_bytes_limit": str(64 << 20),
+}
 PARTING = 2.0  # seconds for a worker to end its affairs
 AGAIN = 0.3  # seconds until a worker that cannot be reached is asked again
 PATIENCE = 5.0  # seconds in which an address has to answer
@@ -101,7 +110,11 @@ class Grid:
         return self._kind != "local"
 
     def shares(self, settings: Settings) -> list[Share]:
-        """What workers would get of the nodes there are now: one a GPU, else one a node's cores."""
+        """What workers would get of the nodes there are now: one a GPU, else one a core.
+
+        For threads of one process take turns at the interpreter; where a node has little memory
+        each worker has several cores.
+        """
         with self._told(CapacityError) as ray:
             rows = [node for node in ray.nodes() if node["Alive"]]
         found: list[tuple[Mapping[str, Any], int, int]] = []
@@ -110,8 +123,9 @@ class Grid:
             if gpus and settings.device != "cpu":
                 found += [(row, cores // gpus, 1)] * gpus
             elif cores and settings.device in ("auto", "cpu") and not settings.require_gpu:
-                parts = cores if self._kind == "local" else 1
-                found += [(row, cores // parts, 0)] * parts
+                most = max(1, int(row["Resources"].get("memory", 0)) // ROOM)
+                parts = cores if self._kind == "local" else min(cores, most)
+                found += [(row, (cores + part) // parts, 0) for part in range(parts)]
         hosts = Counter(row["NodeManagerHostname"] for row, _, _ in found)
         return [
             Share(row["NodeID"], self._name(row), cores, gpus, hosts[row["NodeManagerHostname"]])
@@ -132,6 +146,7 @@ class Grid:
             "max_task_retries": 0,  # whether an errand may run again is for the backend to say
             "max_concurrency": calls + 1,  # and a word beside them
             "scheduling_strategy": NodeAffinitySchedulingStrategy(share.node, soft=False),
+            "runtime_env": {"env_vars": ANSWER},
         }
         with self._told(CapacityError) as ray:
             return ray.remote(**options)(kind).remote(*arguments)
@@ -243,6 +258,12 @@ class Grid:
         node, name = row["NodeID"], row["NodeManagerHostname"]
         taken = name in (said for known, said in self._names.items() if known != node)
         return self._names.setdefault(node, f"{name}-{node[:4]}" if taken else name)
+
+
+def pieces(blob: bytes) -> Iterator[bytes]:
+    """The arguments as which these bytes travel: many, or a large blob as it is."""
+    size = PIECE if len(blob) <= CALL else len(blob)
+    return (blob[start : start + size] for start in range(0, len(blob), size))
 
 
 def listen() -> None:

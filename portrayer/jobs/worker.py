@@ -6,8 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +18,7 @@ import psutil
 import portrayer
 from portrayer import storage
 from portrayer.engine.answer import Stats
+from portrayer.engine.cores import counting
 from portrayer.engine.host import available
 from portrayer.engine.memory import parse
 from portrayer.errors import CapacityError, OutputError, PortrayerError
@@ -38,7 +38,8 @@ class Errand:
 
     ``source`` and ``target``: URLs, or paths on the driver's machine, where the file travels.
     ``pictures`` and ``beside``: the paths of other files that do, as they stand in the ``options``.
-    The bytes come as further arguments: of the source, of the ``pictures``, of those ``beside``.
+    The bytes come as further arguments: of each of the ``pictures``, of each ``beside``, and of the
+    source, in pieces.
     """
 
     task: str
@@ -117,13 +118,14 @@ class Worker:
         out.mkdir()
         if isinstance(target, Path):
             target = out / f"{RESULT}{target.suffix}"
-        if isinstance(source, Path):
-            source = folder / f"source{source.suffix}"
-            source.write_bytes(blobs.pop(0))
         places = {path: self._keep(path, blobs.pop(0)) for path in errand.pictures}
         for number, path in enumerate(errand.beside):
             places[path] = str(folder / f"{number}{Path(path).suffix}")
             Path(places[path]).write_bytes(blobs.pop(0))
+        if isinstance(source, Path):
+            source = folder / f"source{source.suffix}"
+            with source.open("wb") as file:
+                file.writelines(blobs)
         options = {name: moved(value, places) for name, value in errand.options.items()}
         result, error, code = answered(self._files, errand.task, options, source, target)
         if isinstance(error, OutputError) and isinstance(target, Path):
@@ -157,25 +159,6 @@ def moved(value: JSON, places: Mapping[str, str]) -> JSON:
         return places[value] if isinstance(value, str) else value
     word, colon, path = value.partition(":")
     return f"{word}{colon}{places[path]}" if path in places else value
-
-
-@contextmanager
-def counting(cores: int) -> Iterator[None]:
-    """Whoever counts this process's processors meanwhile finds no more than ``cores``.
-
-    Its threads may run on all of them before and after: which are free is for the system to say.
-    """
-    if not hasattr(os, "sched_setaffinity") or cores >= len(os.sched_getaffinity(0)):
-        yield
-        return
-    whole = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(whole)[: max(1, cores)])
-    try:
-        yield
-    finally:
-        for thread in os.listdir("/proc/self/task"):  # those begun meanwhile have inherited it
-            with suppress(OSError):
-                os.sched_setaffinity(int(thread), whole)
 
 
 def _folder() -> Path:

@@ -13,7 +13,7 @@ import portrayer
 from portrayer.errors import CapacityError, EngineClosed, ModelError
 from portrayer.jobs import crew, grid
 from portrayer.jobs.crew import Crew
-from portrayer.jobs.grid import Fallen, Grid, Lost, Share
+from portrayer.jobs.grid import ROOM, Fallen, Grid, Lost, Share
 from portrayer.jobs.seats import Seat
 from portrayer.jobs.worker import Birth
 from portrayer.settings import Settings, load
@@ -213,6 +213,22 @@ def test_a_cluster_that_was_left_is_asked_nothing(package: Package) -> None:
     there.leave(worker)
     there.dismiss(worker)
     assert package.asked == worker.asked == []
+
+
+def test_a_node_has_as_many_workers_as_its_memory_is_for(package: Package) -> None:
+    """One a core, or with more cores each, all of which are used; without memory still one."""
+    there, names = Grid("auto"), ("large", "small", "bare", "head")
+    owned = [{"CPU": 4.0, "memory": 64e9}, {"CPU": 8.0, "memory": 3.5 * ROOM}, {"CPU": 2.0}, {}]
+    package.nodes = lambda: [
+        {"Alive": True, "NodeID": name, "NodeManagerHostname": name, "Resources": resources}
+        for name, resources in zip(names, owned, strict=True)
+    ]
+    found = there.shares(load(device="cpu"))
+    assert [(each.node, each.cores, each.sharers) for each in found] == [
+        *[("large", 1, 4)] * 4,
+        *[("small", 2, 3), ("small", 3, 3), ("small", 3, 3)],
+        ("bare", 2, 1),
+    ]
 
 
 def test_what_the_cluster_says_is_told_in_our_words(package: Package) -> None:

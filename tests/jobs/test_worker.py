@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from portrayer import storage
-from portrayer.engine.device import cores
+from portrayer.engine.cores import cores, counting
 from portrayer.errors import CapacityError, DeviceUnavailable, InputError, OutputError
 from portrayer.jobs.record import JSON
-from portrayer.jobs.worker import FOLDER, Errand, Worker, counting, moved
+from portrayer.jobs.worker import FOLDER, Errand, Worker, moved
 from portrayer.settings import Settings, load
 from portrayer.storage import Place, matte_of
 
@@ -63,11 +63,11 @@ def test_bytes_travel_there_and_back(worker: Worker) -> None:
 
 
 def test_other_files_are_found_where_the_node_has_them(worker: Worker) -> None:
-    """In the order in which they come; a picture that many photos want is written once."""
+    """In the order in which they come, the photo last; what many photos want is written once."""
     options: dict[str, JSON] = {"background": "/driver/b.png", "source": "/driver/s.png"}
     errand = Errand("t", options, "/driver/i", "/o.png", ("/driver/b.png",), ("/driver/s.png",))
     for _ in range(2):
-        answer = worker.work(errand, b"photo", b"back", b"side")
+        answer = worker.work(errand, b"back", b"side", b"pho", b"to")
         assert answer.files == ((".matte.png", b"back|side"), (".png", b"PHOTO"))
     back, side, again, other = worker._files.places  # type: ignore[attr-defined]
     assert back == again, "for the cache of pictures it is the same"
@@ -83,7 +83,7 @@ def test_of_the_pictures_the_one_longest_unused_goes(
     monkeypatch.setattr("portrayer.jobs.worker.KEPT", 2)
     errand = Errand("t", {"background": "/driver/b.png"}, "/driver/i", "/o.png", ("/driver/b.png",))
     for blob in (b"often", b"once", b"often", b"other"):
-        assert worker.work(errand, b"photo", blob).error is None
+        assert worker.work(errand, blob, b"photo").error is None
     often, once, again, other = worker._files.places  # type: ignore[attr-defined]
     assert often == again
     assert [path.exists() for path in (often, once, other)] == [True, False, True]
@@ -100,7 +100,7 @@ def test_a_picture_that_went_meanwhile_is_no_fault_of_the_photo(
 
     monkeypatch.setattr(worker._files, "process_file", lambda task, *rest: gone(task, *rest))
     errand = Errand("t", {"background": "/driver/b.png"}, "/driver/i", "/o.png", ("/driver/b.png",))
-    assert isinstance(worker.work(errand, b"photo", b"back").error, CapacityError)
+    assert isinstance(worker.work(errand, b"back", b"photo").error, CapacityError)
 
 
 def test_urls_are_read_and_written_from_the_node() -> None:

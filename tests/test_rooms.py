@@ -33,7 +33,15 @@ JOBS: Rooms = (
     "jobs.seats",
     "jobs.store",
 )
-THREADS: Rooms = ("engine", "pipeline", "studio", *JOBS, "bench.apart", "bench.flow")
+THREADS: Rooms = (
+    "engine",
+    "pipeline",
+    "studio",
+    *JOBS,
+    "bench.apart",
+    "bench.beside",
+    "bench.flow",
+)
 DOWNLOAD: Rooms = ("models.weights", "server.remote")
 SERVER: Rooms = ("server",)
 

@@ -101,8 +101,8 @@ class EndToEnd:
     """Files to files, written and synced. ``with_start``: the whole command, ledger included.
 
     ``limit``: images/s that ``limited_by`` allows; ``fraction``: of it that was reached.
-    ``cores_busy`` and ``device_busy``: 0..1. ``together`` with all workers, ``alone`` with one
-    photo at a time.
+    ``processes``: 1 where the photos at once are threads of one. ``cores_busy`` and
+    ``device_busy``: 0..1. ``together`` with all workers, ``alone`` with one photo at a time.
     """
 
     width: int
@@ -113,6 +113,7 @@ class EndToEnd:
     limit: float
     limited_by: str
     fraction: float
+    processes: int
     cores_busy: float
     device_busy: float
     bottleneck: str

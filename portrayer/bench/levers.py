@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from portrayer.bench import flow
+from portrayer.bench import beside, flow
 from portrayer.bench.apart import apart
 from portrayer.bench.encoders import WRITERS
 from portrayer.bench.figures import Lever
@@ -21,7 +21,9 @@ ROUNDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Photos end to end. ``keep``: whether freed memory is kept for the next forward."""
+    """Photos end to end, in so many ``processes``. ``keep``: whether freed memory is kept for the
+    next forward.
+    """
 
     setup: Setup
     work: Work
@@ -30,17 +32,19 @@ class Run:
     workers: int = 0
     writer: str = "own"
     keep: bool = True
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A lever: its name, what becomes of it in words, and the run without it.
+    """A lever: its name, what becomes of it in words, and the runs with and without it.
 
-    ``fresh``: both are measured in processes of their own.
+    ``fresh``: both are measured in a process of their own.
     """
 
     name: str
     change: str
+    on: Run
     off: Run
     fresh: bool = False
 
@@ -48,12 +52,14 @@ class Choice:
 def measure(run: Run, tell: Callable[[str], None]) -> Iterator[Lever]:
     """Every lever that this machine has, against ``run``."""
     with opened(run.setup) as rig:
+        models = [model for model, _ in rig.load(run.work)]
+        run = replace(run, processes=beside.count(run.setup, models, run.images))
         choices = tuple(offered(run, rig))
     for choice in choices:
         tell(f"lever: {choice.name}")
         rates: tuple[list[float], ...] = ([], [])
         for _ in range(ROUNDS):
-            for each, seen in zip((run, choice.off), rates, strict=True):
+            for each, seen in zip((choice.on, choice.off), rates, strict=True):
                 seen.append(apart(rate, each) if choice.fresh else rate(each))
         on, off = map(median, rates)
         yield Lever(choice.name, choice.change, on, off, off / on)
@@ -68,27 +74,39 @@ def offered(run: Run, rig: Rig) -> Iterator[Choice]:
 
     if first.precision != "float32":
         full = setup.settings.model_copy(update={"precision": "float32"})
-        yield Choice("precision", f"{first.precision} -> float32", other(settings=full))
-    if first.largest_batch > 1:
-        yield Choice("batch", f"{first.largest_batch} -> 1", other(batch=1))
-    yield Choice("overlap", f"{rig.pipeline.workers} photos at once -> 1", replace(run, workers=1))
-    if len(rig.devices) > 1:
-        yield Choice("replicas", f"{len(rig.devices)} -> 1", other(replicas=1))
+        yield Choice("precision", f"{first.precision} -> float32", run, other(settings=full))
+    if run.processes > 1:
+        change = f"{run.processes} -> {rig.pipeline.workers} threads of one"
+        yield Choice("processes", change, run, replace(run, processes=1))
+        change = f"{run.processes} -> 1, one photo at a time"
+        yield Choice("overlap", change, run, replace(run, processes=1, workers=1))
+    elif first.largest_batch > 1:
+        yield Choice("batch", f"{first.largest_batch} -> 1", run, other(batch=1))
+    if run.processes == 1:
+        change = f"{rig.pipeline.workers} photos at once -> 1"
+        yield Choice("overlap", change, run, replace(run, workers=1))
+    if run.processes == 1 and len(rig.devices) > 1:
+        yield Choice("replicas", f"{len(rig.devices)} -> 1", run, other(replicas=1))
     if hasattr(first, "capturing"):
-        yield Choice("graphs", "captured -> launched one by one", other(graphs=False))
+        yield Choice("graphs", "captured -> launched one by one", run, other(graphs=False))
     if run.work.suffix == ".png":
         for writer in WRITERS:
             if writer != run.writer:
-                yield Choice("codec", f"own PNG -> {writer}", replace(run, writer=writer))
+                yield Choice("codec", f"own PNG -> {writer}", run, replace(run, writer=writer))
     if rig.on_cpu and sys.platform == "linux":
         change = "freed memory kept -> given back"
-        yield Choice("allocator", change, replace(run, keep=False), fresh=True)
+        one = replace(run, processes=1)
+        yield Choice("allocator", change, one, replace(one, keep=False), fresh=True)
 
 
 def rate(run: Run) -> float:
     """Images/s of a run, once all is loaded."""
     if not run.keep:  # in a process of its own, before any device is opened
         setattr(devices, "keep_memory", lambda: None)  # noqa: B010
+    if run.processes > 1:
+        return beside.run(
+            run.setup, run.work, run.out, run.images, run.processes, writer=run.writer
+        )[0].rate
     with opened(run.setup) as rig:
         rig.warm(run.work)
         return flow.run(

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import portrayer
-from portrayer.bench import command, flow, levers, memory, photos
+from portrayer.bench import beside, command, flow, levers, memory, photos
 from portrayer.bench.apart import apart
 from portrayer.bench.figures import (
     EndToEnd,
@@ -148,13 +148,19 @@ class Bench:
         turns, limit, by = [], 0.0, "the cores"
         with opened(self.plan.setup) as rig:
             load = rig.warm(work)
+            parts = beside.count(self.plan.setup, [model for model, _ in load], count)
             for turn in range(TURNS):
                 self.tell(f"end to end, {turn + 1} of {TURNS}")
                 alone = flow.run(rig, work, self.out, max(2, count // 3), workers=1)
-                turns.append((flow.run(rig, work, self.out, count), alone))
+                together = flow.run(rig, work, self.out, count) if parts == 1 else alone
+                turns.append((together, alone))
             if not rig.on_cpu:
                 best = max(device.largest_batch for device in rig.devices)
                 limit, by = flow.rate(rig, load, best, self.seconds)[0], FORWARDS
+        if parts > 1:
+            self.tell(f"end to end, {parts} processes")
+            flows = beside.run(self.plan.setup, work, self.out, count, parts, turns=TURNS)
+            turns = [(each, alone) for each, (_, alone) in zip(flows, turns, strict=True)]
         together, alone = sorted(turns, key=lambda pair: pair[0].rate)[len(turns) // 2]
         limit = limit or 1000 * cores() / together.stages.total
         self.tell("end to end, the command")
@@ -170,6 +176,7 @@ class Bench:
             limit=limit,
             limited_by=by,
             fraction=together.rate / limit,
+            processes=parts,
             cores_busy=cores_busy,
             device_busy=device_busy,
             bottleneck=held,

@@ -100,6 +100,7 @@ def _end_to_end(found: EndToEnd) -> Iterator[Table]:
             ),
             (f"limit by {found.limited_by}, images/s", f"{found.limit:.1f}"),
             ("fraction of the limit", f"{found.fraction:.2f}"),
+            ("processes", str(found.processes)),
             ("cores busy", f"{found.cores_busy:.0%}"),
             ("device busy", f"{found.device_busy:.0%}"),
             ("bottleneck", found.bottleneck),

@@ -65,7 +65,9 @@ def test_everything_is_measured(plan: Plan) -> None:
     assert [row.batch for row in report.by_batch] == list(plan.batches)
     assert [row.replicas for row in report.by_replicas] == list(plan.replicas)
     assert all(row.cold > row.warm and row.p95 >= row.warm for row in report.latency)
-    assert {"overlap", "batch", "codec"} <= {row.name for row in report.levers}
+    names = {row.name for row in report.levers}
+    assert {"overlap", "codec"} <= names
+    assert len(names & {"processes", "batch"}) == 1, "photos share batches in one process alone"
     read = TypeAdapter(Report).validate_json(json.dumps(asdict(report)))
     assert read == report
     assert all(len(row) == len(table.heads) for table in tables(report) for row in table.rows)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from portrayer.cli.backend import ROOM, processes
 from portrayer.engine.cores import cores, counting
+from portrayer.engine.processes import ROOM, processes
 from portrayer.settings import Settings
 
 from .terminal import photo, portrayer
@@ -45,7 +45,7 @@ def test_how_many_processes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One a core, and no more than photos; one in all for a GPU, large networks, little memory."""
-    monkeypatch.setattr("portrayer.cli.backend.cores", lambda: 8)
+    monkeypatch.setattr("portrayer.engine.processes.cores", lambda: 8)
     chosen = Settings(**{"device": "cpu", **settings})  # type: ignore[arg-type]
     assert processes(chosen, memory, models, photos) == expected
 

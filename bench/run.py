@@ -9,8 +9,9 @@ which is less work) and a plain loop (``peers/plain.py``), in float32 as such lo
 precision that Portrayer chose, so that what precision gives and what the rest gives are told apart.
 
 Each is a process of its own, from files to files. In each round everyone runs once over all photos
-and once over a single one, in turn; what is told are medians of the rounds. Start-up is the single
-run, less what a photo takes. The pictures that come out are compared: all must do the same work.
+and once over a few, two for each core, in turn; what is told are medians of the rounds. A photo
+takes what the one run takes longer than the other, start-up is what is left of that. The pictures
+that come out are compared: all must do the same work.
 """
 
 from __future__ import annotations
@@ -128,8 +129,9 @@ def main() -> int:
     parser.add_argument("--rembg", default=shutil.which("rembg") or "", help="the rembg program")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    if asked.images < 2 or asked.rounds < 1:
-        parser.error("at least two images and one round are needed")
+    few = 2 * len(os.sched_getaffinity(0))
+    if asked.images <= few or asked.rounds < 1:
+        parser.error(f"more than {few} images and at least one round are needed")
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         photos = found_in(asked.photos)
@@ -138,11 +140,11 @@ def main() -> int:
         # In a process of its own: a child's peak of memory begins with what its parent holds.
         with ProcessPoolExecutor(1, get_context("spawn")) as apart:
             photos, precision = apart.submit(fitting, photos, asked.task).result()
-        whole, single = (
+        whole, some = (
             prepared(asked.task, photos, count, place / name)
-            for name, count in (("whole", asked.images), ("single", 1))
+            for name, count in (("whole", asked.images), ("few", few))
         )
-        rows = race(contenders(asked.task, precision, asked.rembg, place), whole, single, asked)
+        rows = race(contenders(asked.task, precision, asked.rembg, place), whole, some, asked)
     told = {
         "task": asked.task,
         "images": asked.images,
@@ -225,21 +227,21 @@ def contenders(task: str, precision: str, rembg: str, place: Path) -> list[Conte
 
 
 def race(
-    runners: Sequence[Contender], whole: Work, single: Work, asked: argparse.Namespace
+    runners: Sequence[Contender], whole: Work, few: Work, asked: argparse.Namespace
 ) -> list[Row]:
-    """Everyone in turn, round after round, after a first single run that compiles and caches."""
+    """Everyone in turn, round after round, after a first short run that compiles and caches."""
     place = whole.folder.parent
     for runner in runners:
-        runner.run(single, place / "first")
+        runner.run(few, place / "first")
         shutil.rmtree(place / "first")
     runs: dict[str, list[tuple[Run, Run]]] = {runner.name: [] for runner in runners}
     apart: dict[str, float] = {}
     ours = place / "ours"
     for turn in range(asked.rounds):
         for runner in runners:
-            out, alone = place / "out", place / "alone"
-            runs[runner.name].append((runner.run(whole, out), runner.run(single, alone)))
-            shutil.rmtree(alone)
+            out, short = place / "out", place / "short"
+            runs[runner.name].append((runner.run(whole, out), runner.run(few, short)))
+            shutil.rmtree(short)
             done = runs[runner.name][-1][0]
             print(
                 f"{turn + 1}/{asked.rounds} {runner.name:22} {done.images / done.seconds:7.2f} "
@@ -257,7 +259,7 @@ def race(
 
 
 def median(name: str, rounds: Sequence[tuple[Run, Run]], difference: float) -> Row:
-    whole, single = (
+    whole, few = (
         Run(
             each[0].images,
             statistics.median(run.seconds for run in each),
@@ -267,16 +269,16 @@ def median(name: str, rounds: Sequence[tuple[Run, Run]], difference: float) -> R
         )
         for each in zip(*rounds, strict=True)
     )
-    more = whole.images - 1
-    each = (whole.seconds - single.seconds) / more
+    more = whole.images - few.images
+    each = (whole.seconds - few.seconds) / more
     if each <= 0:
-        raise SystemExit(f"{name}: one photo took as long as all; take more --images or a rest")
+        raise SystemExit(f"{name}: a few photos took as long as all; take more --images or a rest")
     return Row(
         name=name,
         images_per_second=round(1 / each, 3),
         with_start_up=round(whole.images / whole.seconds, 3),
-        start_up_seconds=round(single.seconds - each, 2),
-        cpu_ms=round((whole.cpu - single.cpu) / more * 1000, 1),
+        start_up_seconds=round(few.seconds - few.images * each, 2),
+        cpu_ms=round((whole.cpu - few.cpu) / more * 1000, 1),
         peak_mib=round(whole.peak / 2**20, 1),
         bytes_per_result=round(whole.size),
         difference=round(difference, 2),

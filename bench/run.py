@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import ctypes
 import json
 import os
 import platform
@@ -27,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
@@ -39,6 +40,7 @@ from PIL import Image
 
 import portrayer
 
+PR_SET_CHILD_SUBREAPER = 36
 PEERS = Path(__file__).resolve().parent / "peers"
 
 # How far results may be from Portrayer's and still be the same work: of a matte, the share of the
@@ -76,6 +78,7 @@ class Contender:
             process = subprocess.Popen(command, env=self.environment, stdout=said, stderr=said)
             _, status, used = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - begun
+            cpu = used.ru_utime + used.ru_stime + sum(orphans())
             process.returncode = os.waitstatus_to_exitcode(status)
             made = [path for row in work.rows for path in results(out, row[-1])]
             if process.returncode or len(made) != len(work.rows):
@@ -84,7 +87,19 @@ class Contender:
                 raise SystemExit(f"{self.name}: {len(made)} of {len(work.rows)} results\n{words}")
         size = sum(path.stat().st_size for path in made) / len(made)
         peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        return Run(len(made), seconds, used.ru_utime + used.ru_stime, peak, size)
+        return Run(len(made), seconds, cpu, peak, size)
+
+
+def orphans() -> Iterator[float]:
+    """CPU seconds of processes that another has left behind, once they have ended; why they come
+    here, :func:`main` says.
+    """
+    while True:
+        try:
+            *_, used = os.wait4(-1, 0)
+        except ChildProcessError:
+            return
+        yield used.ru_utime + used.ru_stime
 
 
 @dataclass(frozen=True)
@@ -132,6 +147,8 @@ def main() -> int:
     few = 2 * len(os.sched_getaffinity(0))
     if asked.images <= few or asked.rounds < 1:
         parser.error(f"more than {few} images and at least one round are needed")
+    # Linux: who is left behind by a contender is ours, and its CPU time is counted.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         photos = found_in(asked.photos)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from portrayer.engine.memory import Budget
@@ -136,7 +137,7 @@ def test_a_death_between_files_is_held_against_neither(child: Child, tmp_path: P
     before = do(child, tmp_path, "")["pid"]
     assert isinstance(before, int)
     os.kill(before, signal.SIGKILL)
-    os.waitid(os.P_PID, before, os.WEXITED | os.WNOWAIT)
+    psutil.Process(before).wait(60)
     assert do(child, tmp_path, "")["pid"] != before
 
 

@@ -28,13 +28,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import psutil
 from photos import at_size, found_in, repeated  # this file's neighbour
 from PIL import Image
 
@@ -73,12 +74,13 @@ class Contender:
         places = {"{folder}": work.folder, "{table}": work.table, "{out}": out}
         command = [str(places.get(word, word)) for word in self.words]
         out.mkdir()
+        own = [child.pid for child in psutil.Process().children()]
         begun = time.perf_counter()
         with tempfile.TemporaryFile() as said:
             process = subprocess.Popen(command, env=self.environment, stdout=said, stderr=said)
             _, status, used = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - begun
-            cpu = used.ru_utime + used.ru_stime + sum(orphans())
+            cpu = used.ru_utime + used.ru_stime + orphans(own)
             process.returncode = os.waitstatus_to_exitcode(status)
             made = [path for row in work.rows for path in results(out, row[-1])]
             if process.returncode or len(made) != len(work.rows):
@@ -90,16 +92,13 @@ class Contender:
         return Run(len(made), seconds, cpu, peak, size)
 
 
-def orphans() -> Iterator[float]:
-    """CPU seconds of processes that another has left behind, once they have ended; why they come
-    here, :func:`main` says.
+def orphans(own: Collection[int]) -> float:
+    """CPU seconds of processes that another has left behind, once they have ended: children that
+    are not our ``own``. Why they come here, :func:`main` says.
     """
-    while True:
-        try:
-            *_, used = os.wait4(-1, 0)
-        except ChildProcessError:
-            return
-        yield used.ru_utime + used.ru_stime
+    left = [child.pid for child in psutil.Process().children() if child.pid not in own]
+    spent = [os.wait4(pid, 0)[2] for pid in left]
+    return sum(used.ru_utime + used.ru_stime for used in spent)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -42,6 +43,7 @@ from PIL import Image
 import portrayer
 
 PR_SET_CHILD_SUBREAPER = 36
+LOOK = 0.2  # seconds between two looks at a contender's memory
 PEERS = Path(__file__).resolve().parent / "peers"
 
 # How far results may be from Portrayer's and still be the same work: of a matte, the share of the
@@ -78,8 +80,10 @@ class Contender:
         begun = time.perf_counter()
         with tempfile.TemporaryFile() as said:
             process = subprocess.Popen(command, env=self.environment, stdout=said, stderr=said)
-            _, status, used = os.wait4(process.pid, 0)
-            seconds = time.perf_counter() - begun
+            with ThreadPoolExecutor(1) as beside:
+                peak = beside.submit(most, process.pid)
+                _, status, used = os.wait4(process.pid, 0)
+                seconds = time.perf_counter() - begun
             cpu = used.ru_utime + used.ru_stime + orphans(own)
             process.returncode = os.waitstatus_to_exitcode(status)
             made = [path for row in work.rows for path in results(out, row[-1])]
@@ -88,8 +92,23 @@ class Contender:
                 words = said.read().decode(errors="replace")[-2000:]
                 raise SystemExit(f"{self.name}: {len(made)} of {len(work.rows)} results\n{words}")
         size = sum(path.stat().st_size for path in made) / len(made)
-        peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        return Run(len(made), seconds, cpu, peak, size)
+        return Run(len(made), seconds, cpu, peak.result(), size)
+
+
+def most(pid: int) -> int:
+    """The most bytes that a process and those it has started had resident at once, as looked at
+    now and then until it ends.
+    """
+    found, root = 0, psutil.Process(pid)
+    with suppress(psutil.Error):
+        while root.status() != psutil.STATUS_ZOMBIE:
+            held = 0
+            for each in (root, *root.children(recursive=True)):
+                with suppress(psutil.Error):
+                    held += each.memory_info().rss
+            found = max(found, held)
+            time.sleep(LOOK)
+    return found
 
 
 def orphans(own: Collection[int]) -> float:

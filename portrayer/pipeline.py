@@ -73,16 +73,18 @@ class Result:
             credits=self.credits,
         )
 
-    def save(self, path: str | Path) -> Path:
-        """Write the image, whole or not at all; the name's ending decides the format.
+    def save(self, path: str | Path) -> Place:
+        """Write the image, to a path or a URL, whole or not at all; the name's ending decides the
+        format. Where it is.
 
         With ``output="both"`` the matte is written beside it as ``NAME.matte.png``.
         """
-        self.write(Path(path))
-        return Path(path)
+        place = path if isinstance(path, Path) else storage.place(path)
+        self.write(place)
+        return place
 
     def write(self, place: Place) -> int:
-        """As :meth:`save`, to a path or a URL; the bytes of the image's file."""
+        """As :meth:`save`; the bytes of the image's file."""
         blob = self.encode(codec.format_of(Path(storage.name(place)), self.options.format))
         if getattr(self.options, "output", "") == "both" and self.matte is not None:
             matte = codec.encode(quantise(self.matte), "png", credits=self.credits)
@@ -199,8 +201,7 @@ class Pipeline:
         """
         wish = dict(options)
         ahead = [wish.pop(name) for name in find_task(task).inputs[:-1] if name in wish]
-        given = [storage.read(at) if storage.is_url(at) else at for at in (*ahead, source)]
-        with self.process(task, given, wish, watch=watch) as result:
+        with self.process(task, [*ahead, source], wish, watch=watch) as result:
             size = result.write(target)
         found = {} if result.faces is None else {"faces": len(result.faces)}
         return found | {
@@ -240,9 +241,10 @@ class Pipeline:
             wanted = ", ".join(row.inputs)
             raise InputError(f"{row.name} takes {wanted}; {len(inputs)} inputs were given")
         sides = [*(0 for _ in inputs[1:]), chosen.enough]
+        given = [storage.read(each) if storage.is_url(each) else each for each in inputs]
         opened = row.each(
-            lambda given: open_source(given[0], self.max_pixels, given[1]),
-            [*zip(inputs, sides, strict=True)],
+            lambda photo: open_source(photo[0], self.max_pixels, photo[1]),
+            [*zip(given, sides, strict=True)],
         )
         need = needed(row, chosen, opened)
         memory = self.host.reserve(need, course.left, priority=course.priority)

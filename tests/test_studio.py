@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 
+import fsspec
+import numpy as np
 import psutil
 import pytest
 
 from portrayer import studio as studios
 from portrayer.engine.device import CpuDevice
-from portrayer.errors import EngineClosed, InvalidOption, PortrayerError
+from portrayer.errors import EngineClosed, InputError, InvalidOption, PortrayerError
+from portrayer.image import codec
 from portrayer.settings import Settings
 from portrayer.studio import Studio
 from tests.portraits import astronaut
@@ -85,3 +88,19 @@ def test_closing_ends_everything() -> None:
         with pytest.raises(EngineClosed) as caught:
             late()
         told(caught.value)
+
+
+def test_a_photo_may_lie_at_a_url() -> None:
+    """It is read as any other, and the result goes to one; what is not there is told in a line."""
+    store = fsspec.filesystem("memory")
+    store.pipe("/photos/a.png", codec.encode(astronaut(), "png"))
+    with Studio(Settings(device="cpu", memory="256MiB", workers=1)) as studio:
+        result = studio.matte("memory://photos/a.png")
+        assert np.array_equal(result.image, studio.matte(astronaut()).image)
+        assert result.save("memory://photos/cut.png") == "memory://photos/cut.png"
+        assert np.array_equal(
+            codec.decode(store.cat("/photos/cut.png")).image[..., 3], result.image[..., 3]
+        )
+        with pytest.raises(InputError, match="gone") as missing:
+            studio.matte("memory://photos/gone.png")
+    told(missing.value)

@@ -16,7 +16,8 @@ from portrayer.image.codec import Decoded
 from portrayer.types import Image
 
 Source: TypeAlias = Any
-"""A photo: a path, the bytes of a file, an (H, W[, 3 or 4]) uint8 RGB array, or a Pillow image."""
+"""A photo: a path, the bytes of a file, an (H, W[, 3 or 4]) uint8 RGB array, or a Pillow image; for
+a pipeline also a URL."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -63,7 +64,9 @@ def _part(
     gate: Barrier, setup: Setup, work: Work, out: Path, images: int, turns: int, writer: str
 ) -> list[Flow]:
     try:
-        with counting(1), opened(setup) as rig:
+        with ExitStack() as stack:
+            with counting(1):
+                rig = stack.enter_context(opened(setup))
             rig.warm(work)
             return [_turn(gate, rig, work, out, images, writer) for _ in range(turns)]
     except BaseException:

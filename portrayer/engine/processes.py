@@ -8,12 +8,13 @@ from pathlib import Path
 
 from portrayer.engine.cores import cores
 from portrayer.engine.memory import Budget, for_models
-from portrayer.engine.nvml import utilisation
 from portrayer.models.catalog import spec
 from portrayer.settings import Settings
 
 PROCESS = 192 * 2**20  # bytes of one before it has seen a photo
-ROOM = 640 * 2**20  # bytes of the memory for each: with less there are fewer
+ROOM = 704 * 2**20  # bytes of the memory for each, so that two have room for the largest photo
+DEVICES = Path("/dev")
+GPUS = ("kfd", "nvidiactl", "nvhost-ctrl-gpu", "dxg")  # in there: AMD, NVIDIA, its Tegra, WSL
 
 
 def processes(settings: Settings, memory: int, models: Collection[str], photos: int) -> int:
@@ -44,7 +45,7 @@ def _on_cpu(device: str) -> bool:
     """
     if device != "auto":
         return device == "cpu"
-    if sys.platform != "darwin" and not Path("/dev/kfd").exists() and not utilisation():
+    if sys.platform == "linux" and not any((DEVICES / name).exists() for name in GPUS):
         return True
     from portrayer.engine.device import discover
 

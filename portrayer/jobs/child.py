@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -37,6 +38,7 @@ if sys.platform == "linux":
 else:
     START = multiprocessing.get_context("spawn")
 LOADED = ["portrayer.studio"]
+ENDS = {signal.SIGINT, signal.SIGTERM}
 
 
 Opened: TypeAlias = Callable[[Budget], Files]
@@ -79,11 +81,13 @@ class Lent(Budget):
             refusal: PortrayerError | None = self._pipe.recv()
             if refusal is not None:
                 raise refusal
-            yield
-        if amount > self._share:
-            from portrayer.engine.device import trim_memory  # torch, which the parent need not have
+            try:
+                yield
+            finally:
+                if amount > self._share:
+                    from portrayer.engine.device import trim_memory  # torch: the parent may lack it
 
-            trim_memory()
+                    trim_memory()
 
 
 class Child:
@@ -174,15 +178,17 @@ class Child:
         if self._living is not None and self._living[0].is_alive():
             return self._living
         self._end()
-        START.set_forkserver_preload(LOADED)
         pipe, far = START.Pipe()
         shares = self._host.total, self._host.total // self._sharers
         process = START.Process(target=_serve, args=(self._opened, *shares, far), daemon=True)
         try:
+            if sys.platform == "linux":
+                _load()
             process.start()
-        except OSError as error:
+        except (OSError, EOFError) as error:  # the second: what forks it has died of the attempt
             pipe.close()
-            raise CapacityError(f"no process could be started ({error.strerror})") from error
+            why = getattr(error, "strerror", "it could not be forked")
+            raise CapacityError(f"no process could be started ({why})") from error
         finally:
             far.close()
         self._living = process, pipe
@@ -213,11 +219,29 @@ class Child:
             process.join()
 
 
+def _load() -> None:
+    """Start what others are forked from, if it is not there; do not wait until it has loaded.
+
+    It hears nothing of an end that all of a terminal's or of a service's processes are told: it
+    would complain of Ctrl-C while it imports, and could not say how the others died. It ends with
+    this process.
+    """
+    forkserver.set_forkserver_preload(LOADED)
+    resource_tracker.ensure_running()  # its own start would lift the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(opened: Opened, total: int, share: int, pipe: Connection) -> None:
     """The life of a :class:`Child`'s process: it says that it is ready, or why it cannot be, then
     answers file by file. In between it asks for bytes.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and waits for the file
+    if sys.platform == "linux":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
     Thread(target=_follow, daemon=True).start()
     with suppress(OSError):  # short of memory, Linux is to take this process and not its parent
         Path("/proc/self/oom_score_adj").write_text("1000")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from queue import LifoQueue
 from threading import Lock
@@ -10,7 +11,7 @@ from typing import Self
 
 from portrayer.engine.answer import Stats, together
 from portrayer.engine.memory import Budget
-from portrayer.errors import CapacityError
+from portrayer.errors import CapacityError, PortrayerError
 from portrayer.jobs.backend import Watch, unwatched
 from portrayer.jobs.child import Child, Opened
 from portrayer.jobs.record import JSON
@@ -36,11 +37,13 @@ class Children:
             self._idle.put(child)
         try:
             for child in self._all:
-                child.begin()
+                with suppress(CapacityError):  # it is tried once more when it is needed
+                    child.begin()
             self._idle.put(self._taken())  # and it will be the first to be asked
         except CapacityError as error:
             self.close()
-            raise error.__cause__ or error from None
+            cause = error.__cause__
+            raise cause if isinstance(cause, PortrayerError) else error from None
         except BaseException:
             self.close()
             raise

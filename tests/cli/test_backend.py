@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from portrayer.engine.cores import cores, counting
-from portrayer.engine.processes import ROOM, processes
+from portrayer.engine.device import Found
+from portrayer.engine.memory import LARGE
+from portrayer.engine.processes import ROOM, processes, shared
 from portrayer.settings import Settings
 
 from .terminal import photo, portrayer
@@ -48,6 +51,26 @@ def test_how_many_processes(
     monkeypatch.setattr("portrayer.engine.processes.cores", lambda: 8)
     chosen = Settings(**{"device": "cpu", **settings})  # type: ignore[arg-type]
     assert processes(chosen, memory, models, photos) == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="device nodes are Linux'")
+def test_where_there_may_be_a_gpu_torch_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the driver does not say how busy it is, as of one that is shared out (MIG)."""
+    monkeypatch.setattr("portrayer.engine.processes.cores", lambda: 8)
+    monkeypatch.setattr("portrayer.engine.processes.DEVICES", tmp_path)
+    found = Found("cuda", "a GPU is here", "")
+    monkeypatch.setattr("portrayer.engine.device.discover", lambda: found)
+    assert processes(Settings(), MUCH, SHIPPED, 1000) == 8
+    (tmp_path / "nvidiactl").touch()
+    assert processes(Settings(), MUCH, SHIPPED, 1000) == 1
+
+
+def test_two_have_room_for_the_largest_photo() -> None:
+    """As one has that has their memory to itself."""
+    _, host = shared(Settings(), 2 * ROOM, 2)
+    assert host.total >= LARGE
 
 
 def test_cores_are_counted_as_few_as_told() -> None:

@@ -31,6 +31,8 @@ from portrayer.jobs.store import Store
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 on Windows")
 
+forked = pytest.mark.skipif(sys.platform != "linux", reason="forked on Linux alone")
+
 BYTES = 2**30
 
 
@@ -55,6 +57,9 @@ class Orders:
         order = source.read_text()
         if order.startswith("signal"):
             os.kill(os.getpid(), int(order.split()[1]))
+        if order == "stop all":  # as a service is stopped: whoever forked this one is told too
+            os.kill(os.getppid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
         if order == "exit":
             os._exit(3)
         if order == "interrupt":  # as Ctrl-C does, which every process of a terminal hears
@@ -130,6 +135,23 @@ def test_an_end_from_outside_is_no_death_of_the_file(child: Child, tmp_path: Pat
     with pytest.raises(CapacityError, match="from outside"):
         do(child, tmp_path, f"signal {signal.SIGTERM:d}")
     assert do(child, tmp_path, "")["pid"] != os.getpid()
+
+
+@forked
+def test_an_end_of_all_from_outside_is_no_death_of_the_file(child: Child, tmp_path: Path) -> None:
+    """What forks the processes hears the end too, and must still tell how they died."""
+    with pytest.raises(CapacityError, match="from outside"):
+        do(child, tmp_path, "stop all")
+
+
+@forked
+def test_what_forks_does_not_hear_ctrl_c(child: Child, tmp_path: Path) -> None:
+    """Not even while it loads modules, when Python has not been told yet to ignore it."""
+    pid = do(child, tmp_path, "")["pid"]
+    assert isinstance(pid, int)
+    status = Path(f"/proc/{psutil.Process(pid).ppid()}/status").read_text()
+    [blocked] = (line.split()[1] for line in status.splitlines() if line.startswith("SigBlk"))
+    assert int(blocked, 16) >> (signal.SIGINT - 1) & 1
 
 
 def test_a_death_between_files_is_held_against_neither(child: Child, tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ import pytest
 from portrayer.engine.memory import Budget
 from portrayer.errors import CapacityError, DeviceUnavailable, OutOfMemory
 from portrayer.jobs.backend import Crashed, LocalBackend, Watch, unwatched
-from portrayer.jobs.child import Child
+from portrayer.jobs.child import START, Child
 from portrayer.jobs.children import Children
 from portrayer.jobs.record import JSON, Counts
 from portrayer.jobs.runner import Runner
@@ -107,6 +110,31 @@ def test_those_that_do_not_get_ready_are_done_without(tmp_path: Path) -> None:
     with Children(opened, Budget(BYTES), 3) as children, ThreadPoolExecutor() as pool:
         done = [pool.submit(do, children, tmp_path, 1, number) for number in range(6)]
         assert len({future.result(60)["pid"] for future in done}) == 1
+
+
+@pytest.mark.parametrize("refused", [1, 99])
+@pytest.mark.parametrize("why", [BlockingIOError(errno.EAGAIN, "no more"), EOFError()])
+def test_who_cannot_be_started_is_done_without(
+    why: Exception, refused: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody hears of it where another can be; where none can, it is told as a want of room.
+
+    EOFError: what forks them has died of the attempt.
+    """
+    (tmp_path / "source").write_text("")
+    start, refusals = START.Process.start, iter(range(refused))
+
+    def short(process: BaseProcess) -> None:
+        if next(refusals, None) is not None:
+            raise why
+        start(process)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(START.Process, "start", short)
+    with ExitStack() as told:
+        if refused > 2:
+            told.enter_context(pytest.raises(CapacityError, match="no process could be started"))
+        with Children(partial(Meeting, tmp_path), Budget(BYTES), 2) as children:
+            assert do(children, tmp_path, 1)["pid"] != os.getpid()
 
 
 def test_who_died_beside_others_is_tried_alone(tmp_path: Path) -> None:

@@ -98,9 +98,7 @@ def test_a_photo_may_lie_at_a_url() -> None:
         result = studio.matte("memory://photos/a.png")
         assert np.array_equal(result.image, studio.matte(astronaut()).image)
         assert result.save("memory://photos/cut.png") == "memory://photos/cut.png"
-        assert np.array_equal(
-            codec.decode(store.cat("/photos/cut.png")).image[..., 3], result.image[..., 3]
-        )
+        assert store.cat("/photos/cut.png") == result.encode("png")
         with pytest.raises(InputError, match="gone") as missing:
             studio.matte("memory://photos/gone.png")
     told(missing.value)

@@ -758,9 +758,11 @@ def test_two_portraits_to_try_it_on(opened: Opened, open_server: Running) -> Non
     view = open_server.client.get(f"/v1/jobs/{job}").json()
     assert (view["total"], view["done"]) == (2, 2)
     window("#compare .stage[data-view=compare]").wait_for()
-    window.page.wait_for_load_state("networkidle")
-    asked = len(window.asked)
-    window.page.wait_for_timeout(3000)
+    for _ in range(10):  # its pictures come after it
+        asked = len(window.asked)
+        window.page.wait_for_timeout(3000)
+        if len(window.asked) == asked:
+            break
     assert window.asked[asked:] == []
 
 

@@ -26,10 +26,8 @@ START = 300.0  # seconds for all of them to be ready
 
 def count(setup: Setup, models: Sequence[str], images: int) -> int:
     """How many processes the program would have, of those ``setup`` lets it have."""
-    found = processes(
-        setup.settings, parse(setup.settings.memory, available()), models, setup.replicas or images
-    )
-    return min(found, images)
+    memory = parse(setup.settings.memory, available())
+    return processes(setup.settings, memory, models, min(setup.replicas or images, images))
 
 
 def run(

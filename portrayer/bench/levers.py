@@ -80,13 +80,13 @@ def offered(run: Run, rig: Rig) -> Iterator[Choice]:
         yield Choice("processes", change, run, replace(run, processes=1))
         change = f"{run.processes} -> 1, one photo at a time"
         yield Choice("overlap", change, run, replace(run, processes=1, workers=1))
-    elif first.largest_batch > 1:
-        yield Choice("batch", f"{first.largest_batch} -> 1", run, other(batch=1))
-    if run.processes == 1:
+    else:
+        if first.largest_batch > 1:
+            yield Choice("batch", f"{first.largest_batch} -> 1", run, other(batch=1))
         change = f"{rig.pipeline.workers} photos at once -> 1"
         yield Choice("overlap", change, run, replace(run, workers=1))
-    if run.processes == 1 and len(rig.devices) > 1:
-        yield Choice("replicas", f"{len(rig.devices)} -> 1", run, other(replicas=1))
+        if len(rig.devices) > 1:
+            yield Choice("replicas", f"{len(rig.devices)} -> 1", run, other(replicas=1))
     if hasattr(first, "capturing"):
         yield Choice("graphs", "captured -> launched one by one", run, other(graphs=False))
     if run.work.suffix == ".png":

@@ -145,22 +145,22 @@ class Bench:
     def end_to_end(self) -> dict[str, Any]:
         count = self.plan.images
         work = self.work(self.largest, count)
-        turns, limit, by = [], 0.0, "the cores"
+        flows, alones, limit, by = [], [], 0.0, "the cores"
         with opened(self.plan.setup) as rig:
             load = rig.warm(work)
             parts = beside.count(self.plan.setup, [model for model, _ in load], count)
             for turn in range(TURNS):
                 self.tell(f"end to end, {turn + 1} of {TURNS}")
-                alone = flow.run(rig, work, self.out, max(2, count // 3), workers=1)
-                together = flow.run(rig, work, self.out, count) if parts == 1 else alone
-                turns.append((together, alone))
+                if parts == 1:
+                    flows.append(flow.run(rig, work, self.out, count))
+                alones.append(flow.run(rig, work, self.out, max(2, count // 3), workers=1))
             if not rig.on_cpu:
                 best = max(device.largest_batch for device in rig.devices)
                 limit, by = flow.rate(rig, load, best, self.seconds)[0], FORWARDS
         if parts > 1:
             self.tell(f"end to end, {parts} processes")
             flows = beside.run(self.plan.setup, work, self.out, count, parts, turns=TURNS)
-            turns = [(each, alone) for each, (_, alone) in zip(flows, turns, strict=True)]
+        turns = list(zip(flows, alones, strict=True))
         together, alone = sorted(turns, key=lambda pair: pair[0].rate)[len(turns) // 2]
         limit = limit or 1000 * cores() / together.stages.total
         self.tell("end to end, the command")

@@ -148,11 +148,7 @@ class Child:
                 how = f"exit code {code}" if code >= 0 else signal.strsignal(-code)
                 raise Crashed(f"the process at work on it died ({how})") from None
             self.told = said
-        if said.error is not None:
-            number = said.number
-            raise said.error from (OSError(number, os.strerror(number)) if number else None)
-        assert said.result is not None, "an answer is one or the other"
-        return said.result
+        return outcome(said.result, said.error, said.number)
 
     def close(self) -> None:
         """End the process. Twice is harmless."""
@@ -272,6 +268,16 @@ def answer(
         bug = RuntimeError(f"{type(error).__name__}: {error}")  # its own class may not travel
         bug.add_note(format_exc())
         return None, bug, None
+
+
+def outcome(
+    result: Mapping[str, JSON] | None, error: Exception | None, number: int | None
+) -> Mapping[str, JSON]:
+    """Of an :func:`answer`: the result, or its error is raised, from its cause."""
+    if error is not None:
+        raise error from (OSError(number, os.strerror(number)) if number else None)
+    assert result is not None, "an answer is one or the other"
+    return result
 
 
 def _follow() -> None:

@@ -18,6 +18,7 @@ from portrayer import storage
 from portrayer.engine.answer import Stats
 from portrayer.errors import CapacityError
 from portrayer.jobs.backend import Crashed, Files, Watch
+from portrayer.jobs.child import outcome
 from portrayer.jobs.crew import Crew
 from portrayer.jobs.grid import Fallen, Grid, Lost, pieces
 from portrayer.jobs.record import ATTEMPTS, JSON, Item, Job
@@ -74,16 +75,13 @@ class RayBackend:
         """See :meth:`Backend.run`; the result also says on which ``node``."""
         errand = _errand(job, item)
         node, answer = self._carried(errand, watch, item.suspect)
-        if answer.error is not None:
-            number = answer.number
-            raise answer.error from (OSError(number, os.strerror(number)) if number else None)
-        assert answer.result is not None, "an answer is one or the other"
+        result = outcome(answer.result, answer.error, answer.number)
         if answer.files:
             watch("encode")  # nothing is written that nobody wants any more
         target = Path(errand.target)
         for tail, blob in answer.files:
             storage.write(target.with_name(f"{target.stem}{tail}"), blob)
-        return {**answer.result, "node": node}
+        return {**result, "node": node}
 
     def stats(self, *, now: bool = False) -> Stats:
         """What all the workers' engines have done and hold, as they last said or say ``now``."""

@@ -11,7 +11,7 @@ from threading import Event, Thread
 from time import monotonic
 
 import portrayer
-from portrayer.engine.answer import Stats
+from portrayer.engine.answer import Stats, together
 from portrayer.errors import CapacityError, EngineClosed, ModelError, PortrayerError
 from portrayer.jobs.backend import Files
 from portrayer.jobs.grid import PARTING, Fallen, Grid, Lost, Share, last, more
@@ -95,23 +95,7 @@ class Crew:
 
     def stats(self) -> Stats:
         """What the workers' engines have done and hold, as they last said; all their devices."""
-        rows = [(seat.node, stats) for seat, stats in list(self._figures.items())]
-        batches: Counter[int] = Counter()
-        for _, row in rows:
-            batches.update(row.batches)
-        return Stats(
-            waiting=sum(row.waiting for _, row in rows),
-            batches=dict(batches),
-            splits=sum(row.splits for _, row in rows),
-            reserved=sum(row.reserved for _, row in rows),
-            peak=sum(row.peak for _, row in rows),
-            total=sum(row.total for _, row in rows),
-            devices=tuple(
-                replace(device, name=f"{node} {device.name}")
-                for node, row in rows
-                for device in row.devices
-            ),
-        )
+        return together([_on(seat.node, row) for seat, row in list(self._figures.items())])
 
     def look(self) -> None:
         """Ask the workers for their figures; those that do not answer at once keep the last."""
@@ -211,6 +195,12 @@ class Crew:
                 self._wished = True
                 self._grid.wish(more(list(self._shares.values()), waiting, self.room))
             waited = bool(waiting)
+
+
+def _on(node: str, stats: Stats) -> Stats:
+    """With the node before the names of its devices."""
+    devices = tuple(replace(each, name=f"{node} {each.name}") for each in stats.devices)
+    return replace(stats, devices=devices)
 
 
 def _kind(settings: Settings) -> str:

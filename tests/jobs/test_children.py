@@ -24,6 +24,8 @@ from portrayer.jobs.record import JSON, Counts
 from portrayer.jobs.runner import Runner
 from portrayer.jobs.store import Store
 
+from .test_child import Holding, Orders
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 on Windows")
 
 BYTES = 2**20
@@ -160,53 +162,19 @@ def test_who_died_beside_others_is_tried_alone(tmp_path: Path) -> None:
 
 
 def test_a_file_that_kills_alone_is_the_culprit(tmp_path: Path) -> None:
-    """It fails once both its processes have died of it."""
-    (tmp_path / "source").write_text("")
-    opened, host = partial(Deadly, tmp_path), Budget(BYTES)
-    with Children(opened, host, 2) as children, pytest.raises(Crashed, match="Killed"):
+    """It fails once both its processes have died of it, and what was promised to them is back."""
+    (tmp_path / "source").write_text(f"signal {signal.SIGKILL:d}")
+    host = Budget(BYTES)
+    with Children(Holding, host, 2) as children, pytest.raises(Crashed, match="Killed"):
         do(children, tmp_path, 1)
-    assert host.reserved == 0
-
-
-class Deadly(Meeting):
-    """Dies of every file, with memory promised to it."""
-
-    def __init__(self, folder: Path, host: Budget) -> None:
-        self.host = host
-
-    def process_file(
-        self,
-        task: str,
-        options: Mapping[str, JSON],
-        source: Path,
-        target: Path,
-        watch: Watch = unwatched,
-    ) -> Mapping[str, JSON]:
-        with self.host.reserve(BYTES):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return {}
+    assert host.peak > host.reserved == 0
 
 
 def test_memory_is_that_of_all(tmp_path: Path) -> None:
     """What fits in no budget is told its file, whichever process it is in."""
-    (tmp_path / "source").write_text("")
+    (tmp_path / "source").write_text(f"reserve {BYTES + 1}")
     with (
-        Children(partial(Greedy, tmp_path), Budget(BYTES), 2) as children,
+        Children(Orders, Budget(BYTES), 2) as children,
         pytest.raises(OutOfMemory, match="the host memory budget is"),
     ):
         do(children, tmp_path, 1)
-
-
-class Greedy(Deadly):
-    """Wants more than there is."""
-
-    def process_file(
-        self,
-        task: str,
-        options: Mapping[str, JSON],
-        source: Path,
-        target: Path,
-        watch: Watch = unwatched,
-    ) -> Mapping[str, JSON]:
-        with self.host.reserve(BYTES + 1):
-            return {}
